@@ -2,8 +2,7 @@
 """A repository that lives in a folder of this one."""
 
 def _nested_repository_impl(ctx):
-    root = ctx.path(Label("//:WORKSPACE")).dirname
-    folder = root
+    folder = ctx.path(Label("//:WORKSPACE")).dirname
     for part in ctx.attr.folder.split("/"):
         folder = folder.get_child(part)
     for entry in folder.readdir():
