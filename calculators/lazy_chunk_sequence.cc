@@ -1,0 +1,230 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+#include "calculators/lazy_chunk_sequence.h"
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ATen/core/Tensor.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "base/progress.h"
+#include "base/status_macros.h"
+#include "base/torch_boundary.h"
+#include "base/validators.h"
+#include "calculators/chunk_sink.h"
+#include "calculators/npy_file.h"
+#include "calculators/npy_sink.h"
+
+namespace influence {
+namespace {
+
+absl::Status Annotate(const absl::Status& status, absl::string_view where) {
+  return absl::Status(status.code(),
+                      absl::StrCat(where, ": ", status.message()));
+}
+
+// Runs a caller's function, which may throw whatever LibTorch throws, and
+// checks that there is a tensor in its result.
+template <typename Function>
+absl::StatusOr<at::Tensor> ComputeChunk(absl::string_view name,
+                                        const Function& function) {
+  absl::StatusOr<at::Tensor> chunk = CatchTorch("computing", function);
+  if (chunk.ok()) INFLUENCE_RETURN_IF_ERROR(ValidateDefined(name, *chunk));
+  return chunk;
+}
+
+// Fails as writing to `path` would, before there is anything to write.
+absl::Status CheckWritable(const std::string& path, bool overwrite) {
+  return NpyWriter::Create(path, {1}, at::kFloat, overwrite).status();
+}
+
+// Opens the file as soon as the first chunk tells trailing shape and dtype.
+class DeferredChunkSink : public ChunkSink {
+ public:
+  DeferredChunkSink(std::string path, bool overwrite, int64_t num_rows)
+      : path_(std::move(path)), overwrite_(overwrite), num_rows_(num_rows) {}
+
+  absl::Status Begin(int64_t /*num_chunks*/) override {
+    return absl::OkStatus();
+  }
+
+  absl::Status Add(int64_t index, const at::Tensor& chunk) override {
+    if (writer_ == nullptr) {
+      if (chunk.dim() == 0) {
+        return absl::InvalidArgumentError(
+            "chunk: found shape [], expected at least one dimension");
+      }
+      std::vector<int64_t> shape = chunk.sizes().vec();
+      shape[0] = num_rows_;
+      INFLUENCE_ASSIGN_OR_RETURN(
+          writer_,
+          NpyWriter::Create(path_, shape, chunk.scalar_type(), overwrite_));
+      sink_.emplace(writer_.get());
+    }
+    return sink_->Add(index, chunk);
+  }
+
+  absl::Status Commit() { return writer_->Commit(); }
+
+ private:
+  const std::string path_;
+  const bool overwrite_;
+  const int64_t num_rows_;
+  std::unique_ptr<NpyWriter> writer_;
+  std::optional<NpyChunkSink> sink_;
+};
+
+class DeferredTileSink : public TileSink {
+ public:
+  DeferredTileSink(std::string path, bool overwrite, int64_t num_rows,
+                   int64_t num_columns)
+      : path_(std::move(path)),
+        overwrite_(overwrite),
+        num_rows_(num_rows),
+        num_columns_(num_columns) {}
+
+  absl::Status Begin(int64_t /*row_chunks*/,
+                     int64_t /*column_chunks*/) override {
+    return absl::OkStatus();
+  }
+
+  absl::Status Add(int64_t row, int64_t column,
+                   const at::Tensor& tile) override {
+    if (writer_ == nullptr) {
+      if (tile.dim() < 2) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("tile: found shape ", ShapeString(tile),
+                         ", expected at least two dimensions"));
+      }
+      std::vector<int64_t> shape = tile.sizes().vec();
+      shape[0] = num_rows_;
+      shape[1] = num_columns_;
+      INFLUENCE_ASSIGN_OR_RETURN(
+          writer_,
+          NpyWriter::Create(path_, shape, tile.scalar_type(), overwrite_));
+      sink_.emplace(writer_.get());
+    }
+    return sink_->Add(row, column, tile);
+  }
+
+  absl::Status Commit() { return writer_->Commit(); }
+
+ private:
+  const std::string path_;
+  const bool overwrite_;
+  const int64_t num_rows_;
+  const int64_t num_columns_;
+  std::unique_ptr<NpyWriter> writer_;
+  std::optional<NpyTileSink> sink_;
+};
+
+absl::Status NoChunks(absl::string_view name) {
+  return absl::FailedPreconditionError(
+      absl::StrCat(name, ": found no chunks, expected at least one"));
+}
+
+}  // namespace
+
+LazyChunkSequence::LazyChunkSequence(std::string name, int64_t num_chunks,
+                                     int64_t num_rows, ChunkFunction chunk)
+    : name_(std::move(name)),
+      num_chunks_(num_chunks),
+      num_rows_(num_rows),
+      chunk_(std::move(chunk)) {}
+
+absl::StatusOr<at::Tensor> LazyChunkSequence::Get(int64_t index) const {
+  if (index < 0 || index >= num_chunks_) {
+    return absl::OutOfRangeError(absl::StrCat(
+        name_, ": found chunk ", index, ", expected [0, ", num_chunks_, ")"));
+  }
+  absl::StatusOr<at::Tensor> chunk =
+      ComputeChunk(name_, [&] { return chunk_(index); });
+  if (!chunk.ok()) {
+    return Annotate(chunk.status(),
+                    absl::StrCat(name_, " chunk ", index, " of ", num_chunks_));
+  }
+  return chunk;
+}
+
+absl::Status LazyChunkSequence::ForEach(ChunkSink& sink,
+                                        ProgressReporter* progress) const {
+  INFLUENCE_RETURN_IF_ERROR(sink.Begin(num_chunks_));
+  ProgressStage stage(progress, name_, num_chunks_, "chunks");
+  for (int64_t index = 0; index < num_chunks_; ++index) {
+    INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor chunk, Get(index));
+    const absl::Status status =
+        CatchTorch("computing", [&] { return sink.Add(index, chunk); });
+    if (!status.ok()) {
+      return Annotate(
+          status, absl::StrCat(name_, " chunk ", index, " of ", num_chunks_));
+    }
+    stage.Advance();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status LazyChunkSequence::ToNpy(const std::string& path,
+                                      const NpyOptions& options) const {
+  if (num_chunks_ == 0) return NoChunks(name_);
+  INFLUENCE_RETURN_IF_ERROR(CheckWritable(path, options.overwrite));
+  DeferredChunkSink sink(path, options.overwrite, num_rows_);
+  INFLUENCE_RETURN_IF_ERROR(ForEach(sink, options.progress));
+  return sink.Commit();
+}
+
+NestedLazyChunkSequence::NestedLazyChunkSequence(
+    std::string name, int64_t row_chunks, int64_t column_chunks,
+    int64_t num_rows, int64_t num_columns, RowFunction open_row)
+    : name_(std::move(name)),
+      row_chunks_(row_chunks),
+      column_chunks_(column_chunks),
+      num_rows_(num_rows),
+      num_columns_(num_columns),
+      open_row_(std::move(open_row)) {}
+
+absl::Status NestedLazyChunkSequence::ForEach(
+    TileSink& sink, ProgressReporter* progress) const {
+  INFLUENCE_RETURN_IF_ERROR(sink.Begin(row_chunks_, column_chunks_));
+  ProgressStage stage(progress, name_, row_chunks_ * column_chunks_, "tiles");
+  for (int64_t row = 0; row < row_chunks_; ++row) {
+    const absl::StatusOr<TileFunction> tile_function =
+        CatchTorch("computing", [&] { return open_row_(row); });
+    if (!tile_function.ok()) {
+      return Annotate(tile_function.status(),
+                      absl::StrCat(name_, " row ", row, " of ", row_chunks_));
+    }
+    for (int64_t column = 0; column < column_chunks_; ++column) {
+      absl::Status status = [&]() -> absl::Status {
+        INFLUENCE_ASSIGN_OR_RETURN(
+            const at::Tensor tile,
+            ComputeChunk(name_, [&] { return (*tile_function)(column); }));
+        return CatchTorch("computing",
+                          [&] { return sink.Add(row, column, tile); });
+      }();
+      if (!status.ok()) {
+        return Annotate(
+            status, absl::StrCat(name_, " tile (", row, ", ", column, ") of ",
+                                 row_chunks_, " x ", column_chunks_));
+      }
+      stage.Advance();
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status NestedLazyChunkSequence::ToNpy(const std::string& path,
+                                            const NpyOptions& options) const {
+  if (row_chunks_ == 0 || column_chunks_ == 0) return NoChunks(name_);
+  INFLUENCE_RETURN_IF_ERROR(CheckWritable(path, options.overwrite));
+  DeferredTileSink sink(path, options.overwrite, num_rows_, num_columns_);
+  INFLUENCE_RETURN_IF_ERROR(ForEach(sink, options.progress));
+  return sink.Commit();
+}
+
+}  // namespace influence
