@@ -5,10 +5,7 @@ Attributes are those of the native rules. External headers are system includes,
 so the warnings below concern our own code only.
 """
 
-_COPTS = [
-    "-std=c++20",
-    # at::parallel_for runs on one thread in a file compiled without it.
-    "-fopenmp",
+_WARNINGS = [
     "-Wall",
     "-Wextra",
     "-Wcast-qual",
@@ -17,10 +14,30 @@ _COPTS = [
     "-Woverloaded-virtual",
     "-Wshadow",
     "-Wvla",
-    "-Werror",
 ]
 
-_LINKOPTS = ["-fopenmp"]
+# at::parallel_for runs on one thread in a file compiled without it.
+_OPENMP = ["-fopenmp"]
+
+_COPTS = ["-std=c++20"] + _WARNINGS + select({
+    # Clang would need an OpenMP runtime of its own beside LibTorch's, and its
+    # warnings are clang-tidy's business.
+    "//bazel:fuzz": [],
+    "//conditions:default": _OPENMP + ["-Werror"],
+})
+
+_LINKOPTS = select({
+    "//bazel:fuzz": [],
+    "//conditions:default": _OPENMP,
+})
+
+# What the sanitizers are told, linked into all that runs.
+_SANITIZER_DEPS = select({
+    "//bazel:asan": ["//tools/sanitizers:defaults"],
+    "//bazel:fuzz": ["//tools/sanitizers:defaults"],
+    "//bazel:tsan": ["//tools/sanitizers:defaults"],
+    "//conditions:default": [],
+})
 
 def influence_cc_library(name, copts = [], **kwargs):
     # Static only: tests, benchmarks and programs share one set of objects.
@@ -31,19 +48,21 @@ def influence_cc_library(name, copts = [], **kwargs):
         **kwargs
     )
 
-def influence_cc_test(name, copts = [], linkopts = [], **kwargs):
+def influence_cc_test(name, copts = [], deps = [], linkopts = [], **kwargs):
     native.cc_test(
         name = name,
         copts = _COPTS + copts,
         linkopts = _LINKOPTS + linkopts,
         linkstatic = True,
+        deps = deps + _SANITIZER_DEPS,
         **kwargs
     )
 
-def influence_cc_binary(name, copts = [], linkopts = [], **kwargs):
+def influence_cc_binary(name, copts = [], deps = [], linkopts = [], **kwargs):
     native.cc_binary(
         name = name,
         copts = _COPTS + copts,
         linkopts = _LINKOPTS + linkopts,
+        deps = deps + _SANITIZER_DEPS,
         **kwargs
     )

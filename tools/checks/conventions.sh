@@ -15,6 +15,11 @@ LICENSE = ("Copyright 2026 The Influence Authors. "
 # Each may include those before it; the rest may include all of them.
 LAYERS = ["base", "gradients", "operators", "influence", "calculators", "cli"]
 REST = ["benchmarks", "examples", "tests"]
+# What third_party/libtorch does not declare. Where two LibTorchs are installed,
+# such an include would find the header of the wrong one.
+UNDECLARED = re.compile(
+    r"ATen/(native|cuda|cudnn|hip|miopen|mps|xpu)/|c10/(cuda|hip|metal|xpu)/|"
+    r"ATen/ops/.*_dispatch\.h$|torch/csrc/(inductor|jit/tensorexpr|lazy)/")
 
 findings = []
 
@@ -49,6 +54,9 @@ def check_includes(path, lines):
     folder = included.split("/")[0]
     if included.startswith("../"):
       found(path, number, "found a relative include, expected one from the root")
+    if UNDECLARED.match(included):
+      found(path, number, f"found {included}, expected only LibTorch's public "
+            "headers")
     if top in LAYERS:
       # Unit tests may use the testonly helpers of tests/support.
       test = path.endswith(("_test.cc", "_fuzzer.cc")) or "testing" in path

@@ -1,0 +1,38 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+//
+// Options and suppressions of the sanitizers. They are linked in rather than
+// read from a file, so that a program started by hand has them as well; the
+// variables ASAN_OPTIONS, TSAN_OPTIONS, ... still override them.
+extern "C" {
+
+const char* __asan_default_options() {
+  return "detect_stack_use_after_return=1:strict_init_order=1";
+}
+
+const char* __ubsan_default_options() { return "print_stacktrace=1"; }
+
+// Leaks are looked for. LibTorch registers operators and caches engines once in
+// a process and never frees them.
+const char* __lsan_default_suppressions() {
+  return "leak:libtorch_cpu.so\n"
+         "leak:libc10.so\n";
+}
+
+const char* __lsan_default_options() { return "print_suppressions=0"; }
+
+// Neither LibTorch nor the OpenMP runtime is instrumented: a lock or a barrier
+// inside them is invisible, and what they order looks like a race.
+const char* __tsan_default_options() {
+  return "halt_on_error=1:ignore_noninstrumented_modules=1";
+}
+
+// What threads of our own do is checked. The bodies of at::parallel_for are not,
+// since only the OpenMP runtime's barriers order them.
+const char* __tsan_default_suppressions() {
+  return "called_from_lib:libtorch_cpu.so\n"
+         "called_from_lib:libc10.so\n"
+         "called_from_lib:libgomp.so.1\n"
+         "race:_omp_fn\n";
+}
+
+}  // extern "C"
