@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+# Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+"""Runs Python peers and the library on the same files, side by side.
+
+Every measurement is a process of its own that repeats the work and times it
+inside, without start-up and file reading. Processes of the two sides take
+turns, so that a busy minute of the machine hits both. Prints medians, their
+ratios, peak memory and the largest difference between the two results.
+"""
+
+import argparse
+import dataclasses
+import datetime
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+
+import numpy as np
+
+HERE = pathlib.Path(__file__).resolve().parent
+THREADS = 2
+REGULARIZATION = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    name: str
+    task: str
+    model: str
+    batch_size: int = 0  # 0: one batch (direct) or the program's own choice.
+
+    def arguments(self, work, data="train"):
+        result = [
+            self.task, "--model", work / f"{self.model}.pt", "--train",
+            work / f"{self.model}_{data}.npz", "--loss", "cross_entropy",
+            "--threads", THREADS
+        ]
+        if self.task == "direct":
+            result += ["--test", work / f"{self.model}_test.npz"]
+            result += ["--regularization", REGULARIZATION]
+        if self.batch_size:
+            result += ["--batch-size", self.batch_size]
+        return [str(a) for a in result]
+
+
+COMPARISONS = [
+    Comparison("grads_mlp", "grads", "mlp"),
+    Comparison("grads_cnn", "grads", "cnn"),
+    Comparison("grads_transformer", "grads", "transformer"),
+    Comparison("gram_mlp", "gram", "mlp"),
+    Comparison("gram_cnn", "gram", "cnn"),
+    Comparison("gram_transformer", "gram", "transformer"),
+    Comparison("direct_one_batch", "direct", "digits"),
+    Comparison("direct_batches_of_256", "direct", "digits", 256),
+]
+
+
+def measure(program, arguments):
+    """Runs one process and returns its JSON line."""
+    environment = dict(os.environ, OMP_NUM_THREADS=str(THREADS),
+                       MKL_NUM_THREADS=str(THREADS))
+    done = subprocess.run(program + arguments, env=environment, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(program + arguments)}\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def seconds(reports):
+    """All repeats of all processes; the total of fit and scores for direct."""
+    values = []
+    for report in reports:
+        if "seconds" in report:
+            values += report["seconds"]
+        else:
+            values += [
+                f + s for f, s in zip(report["fit_seconds"],
+                                      report["score_seconds"])
+            ]
+    return values
+
+
+def largest_difference(ours, peer):
+    a, b = np.load(ours), np.load(peer)
+    if a.shape != b.shape:
+        sys.exit(f"shapes differ: ours {a.shape}, peer {b.shape}")
+    return float(np.abs(a - b).max() / np.abs(b).max())
+
+
+def compare(comparison, sides, work, rounds, repeats):
+    """One comparison: {"ours": [...], "peer": [...], "write": [...]}."""
+    results = {side: [] for side in sides}
+    arguments = comparison.arguments(work)
+    outputs = {s: work / f"{comparison.name}_{s}.npy" for s in sides}
+    # [N, P] of all samples is too large to keep: a few rows are compared, by a
+    # run of their own. Smaller results are kept from the first round.
+    few = comparison.task == "grads"
+    for side, program in sides.items():
+        if few:
+            measure(program, comparison.arguments(work, "verify") +
+                    ["--repeats", "1", "--out", str(outputs[side])])
+    if few:
+        results["write"] = []
+    for turn in range(rounds):
+        for side, program in sides.items():
+            extra = ["--repeats", str(repeats)]
+            if turn == 0 and not few:
+                extra += ["--out", str(outputs[side])]
+            results[side].append(measure(program, arguments + extra))
+        if few:
+            write = ["write"] + arguments[1:] + ["--repeats", str(repeats)]
+            results["write"].append(measure(sides["peer"], write))
+    results["difference"] = largest_difference(outputs["ours"],
+                                               outputs["peer"])
+    for path in outputs.values():
+        path.unlink()
+    return results
+
+
+def line(name, results):
+    median = {
+        side: statistics.median(seconds(results[side]))
+        for side in ("ours", "peer", "write") if side in results
+    }
+    peak = {
+        side: max(r["peak_bytes"] for r in results[side]) / 1e9
+        for side in ("ours", "peer")
+    }
+    text = (f"{name:<22} {median['peer']:>9.3f} {median['ours']:>9.4f} "
+            f"{median['peer'] / median['ours']:>7.2f}  "
+            f"{peak['peer']:>8.2f} {peak['ours']:>8.2f} "
+            f"{peak['ours'] / peak['peer']:>7.2f}  "
+            f"{results['difference']:>8.1e}")
+    if "write" in median:
+        text += f"  {median['ours'] / median['write']:>5.2f}"
+    for side in ("peer", "ours"):
+        for part in ("fit_seconds", "score_seconds"):
+            values = [v for r in results[side] for v in r.get(part, [])]
+            if values:
+                text += (f"\n    {side} {part}: "
+                         f"{statistics.median(values):.3f}")
+    return text
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--influence_peer", type=pathlib.Path, required=True,
+                        help="the program of //benchmarks/peers")
+    parser.add_argument("--work", type=pathlib.Path, default=HERE / "build",
+                        help="the folder prepare.py wrote to")
+    parser.add_argument("--only", nargs="*", default=[],
+                        help="names of comparisons, all by default")
+    parser.add_argument("--rounds", type=int, default=2,
+                        help="processes of each side, taking turns")
+    parser.add_argument("--repeats", type=int, default=3,
+                        help="repeats in each process")
+    options = parser.parse_args()
+    unknown = set(options.only) - {c.name for c in COMPARISONS}
+    if unknown:
+        parser.error(f"--only: found {sorted(unknown)}, expected of "
+                     f"{[c.name for c in COMPARISONS]}")
+    sides = {
+        "peer": [sys.executable, "-W", "ignore", str(HERE / "peer.py")],
+        "ours": [str(options.influence_peer.resolve())],
+    }
+    record = {
+        "date": datetime.datetime.now().isoformat(timespec="seconds"),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": THREADS,
+        "load_before": os.getloadavg(),
+        "results": {},
+    }
+    print(f"{os.cpu_count()} cores, {THREADS} threads each, load "
+          f"{os.getloadavg()[0]:.2f}, medians of "
+          f"{options.rounds * options.repeats}")
+    print(f"{'':<22} {'peer s':>9} {'ours s':>9} {'faster':>7}  "
+          f"{'peer GB':>8} {'ours GB':>8} {'ratio':>7}  {'differ':>8}  "
+          f"ours/write")
+    for comparison in COMPARISONS:
+        if options.only and comparison.name not in options.only:
+            continue
+        results = compare(comparison, sides, options.work.resolve(),
+                          options.rounds, options.repeats)
+        record["results"][comparison.name] = results
+        print(line(comparison.name, results), flush=True)
+    record["load_after"] = os.getloadavg()
+    print(f"load after: {record['load_after'][0]:.2f}")
+    stamp = record["date"].replace(":", "")
+    (options.work / f"results_{stamp}.json").write_text(
+        json.dumps(record, indent=1))
+
+
+if __name__ == "__main__":
+    main()
