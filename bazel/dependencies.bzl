@@ -30,29 +30,28 @@ def composable_influence_dependencies():
     _maybe(
         system_library,
         name = "absl",
-        build_file = "//third_party/absl:system.BUILD.bazel",
+        build_file = Label("//third_party/absl:system.BUILD.bazel"),
         header = "absl/status/statusor.h",
         package = "libabsl-dev",
     )
     _maybe(
         system_library,
         name = "gtest",
-        build_file = "//third_party/gtest:system.BUILD.bazel",
+        build_file = Label("//third_party/gtest:system.BUILD.bazel"),
         header = "gmock/gmock.h",
         package = "libgmock-dev",
     )
     _maybe(
         system_library,
         name = "google_benchmark",
-        build_file =
-            "//third_party/google_benchmark:system.BUILD.bazel",
+        build_file = Label("//third_party/google_benchmark:system.BUILD.bazel"),
         header = "benchmark/benchmark.h",
         package = "libbenchmark-dev",
     )
     _maybe(
         system_library,
         name = "eigen",
-        build_file = "//third_party/eigen:system.BUILD.bazel",
+        build_file = Label("//third_party/eigen:system.BUILD.bazel"),
         header = "eigen3/Eigen/Core",
         linked = ["eigen3/Eigen"],
         package = "libeigen3-dev",
@@ -60,29 +59,28 @@ def composable_influence_dependencies():
     _maybe(
         system_library,
         name = "cli11",
-        build_file = "//third_party/cli11:system.BUILD.bazel",
+        build_file = Label("//third_party/cli11:system.BUILD.bazel"),
         header = "CLI/CLI.hpp",
         package = "libcli11-dev",
     )
     _maybe(
         system_library,
         name = "nlohmann_json",
-        build_file =
-            "//third_party/nlohmann_json:system.BUILD.bazel",
+        build_file = Label("//third_party/nlohmann_json:system.BUILD.bazel"),
         header = "nlohmann/json.hpp",
         package = "nlohmann-json3-dev",
     )
     _maybe(
         system_library,
         name = "libzip",
-        build_file = "//third_party/libzip:system.BUILD.bazel",
+        build_file = Label("//third_party/libzip:system.BUILD.bazel"),
         header = "zip.h",
         package = "libzip-dev",
     )
     _maybe(
         system_library,
         name = "zlib",
-        build_file = "//third_party/zlib:system.BUILD.bazel",
+        build_file = Label("//third_party/zlib:system.BUILD.bazel"),
         header = "zlib.h",
         package = "zlib1g-dev",
     )
