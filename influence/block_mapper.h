@@ -110,8 +110,9 @@ class BlockMapper {
       const at::Tensor& left_factors, const Batch& right, InfluenceMode mode,
       int64_t input = 0) const;
 
+  struct Parts;  // Internal.
+
  private:
-  struct Parts;
   explicit BlockMapper(std::shared_ptr<const Parts> parts);
 
   std::shared_ptr<const Parts> parts_;

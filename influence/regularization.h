@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "ATen/core/Tensor.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "gradients/batch_sequence.h"
@@ -61,6 +62,11 @@ class Regularization {
 absl::StatusOr<std::vector<double>> AutoRegularization(
     const GradientProvider& provider, const ParameterBlocks& blocks,
     const BatchSequence& data);
+
+// The same from the Gauss-Newton matrix of each block, [P_b, P_b], whose trace
+// is mean_n |g_n|^2: no gradient pass.
+absl::StatusOr<std::vector<double>> AutoRegularizationFromGaussNewton(
+    const ParameterBlocks& blocks, const std::vector<at::Tensor>& matrices);
 
 }  // namespace influence
 

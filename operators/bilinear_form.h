@@ -26,6 +26,9 @@ class PreparedGrads {
   virtual int64_t num_samples() const = 0;     // N
   virtual int64_t num_parameters() const = 0;  // D
 
+  // B applied to the left gradients, [N, D].
+  absl::StatusOr<at::Tensor> TransformedGrads() const;
+
   // <grad_n^left, grad_m^right>_B, [N, M].
   absl::StatusOr<at::Tensor> GradsInnerProd(
       const FactoredGradients& right) const;
@@ -37,8 +40,8 @@ class PreparedGrads {
       int64_t input = 0) const;
 
  protected:
-  // B applied to the left gradients, [N, D]. May throw.
-  virtual absl::StatusOr<at::Tensor> TransformedGrads() const = 0;
+  // May throw.
+  virtual absl::StatusOr<at::Tensor> DoTransformedGrads() const = 0;
 
   // `right` has D parameters. May throw.
   virtual absl::StatusOr<at::Tensor> DoGradsInnerProd(

@@ -18,12 +18,9 @@
 namespace influence {
 
 struct DenseCurvatureOptions {
-  // Threads that share the columns, each with a graph of its own and one
-  // LibTorch thread; 0 means as many as LibTorch uses. Does not change results
-  // beyond rounding.
+  // At most this many of LibTorch's threads share the columns, each with a
+  // graph of its own; 0 means all of them. Does not change the result.
   int num_threads = 0;
-
-  ProgressReporter* progress = nullptr;  // Borrowed; may be null.
 };
 
 // The diagonal block C_b [P_b, P_b] of C for each of `blocks`, in their order:
@@ -32,12 +29,13 @@ struct DenseCurvatureOptions {
 // batches are added up in float64. `provider` gives the model and the loss; its
 // selection does not matter.
 //
-// Reads the data once. Hessian and generalised Gauss-Newton: the products with
-// the unit vectors, P_b of them a batch; second derivatives are taken only
-// among parameters of one block and, by symmetry, only once for each pair of
-// parameters. Gauss-Newton: the gradients in tiles of bounded size and a matrix
-// product, 2 N P_b^2 operations. Memory beyond the result: the graph of one
-// batch a thread and one more matrix in the model's dtype; never [N, P].
+// Reads the data once and tells `progress` after each batch. Hessian and
+// generalised Gauss-Newton: the products with the unit vectors, P_b of them a
+// batch; second derivatives are taken only among parameters of one block and,
+// by symmetry, only once for each pair of parameters. Gauss-Newton: the
+// gradients in tiles of bounded size and a matrix product, 2 N P_b^2
+// operations. Memory beyond the result: the graph of one batch a thread and one
+// more matrix in the model's dtype; never [N, P].
 //
 // kInvalidArgument on an empty data set, a batch that fails ValidateBatch(), or
 // an entry of C that is not finite (naming the block); kInternal, naming the
@@ -45,7 +43,8 @@ struct DenseCurvatureOptions {
 absl::StatusOr<std::vector<at::Tensor>> FormDenseCurvature(
     Curvature curvature, const GradientProvider& provider,
     const ParameterBlocks& blocks, const BatchSequence& data,
-    const DenseCurvatureOptions& options = {});
+    const DenseCurvatureOptions& options = {},
+    ProgressReporter* progress = nullptr);
 
 }  // namespace influence
 

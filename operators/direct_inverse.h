@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "ATen/core/Tensor.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "operators/operator.h"
 
@@ -58,6 +59,8 @@ class DirectInverse : public Operator {
 
  private:
   DirectInverse(at::Tensor c, const DirectInverseOptions& options);
+
+  absl::Status Factorize();
 
   at::Tensor c_;
   DirectInverseOptions options_;

@@ -1,0 +1,456 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+#include "influence/block_mapper.h"
+
+#include <string>
+#include <utility>
+
+#include "ATen/ops/cat.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/status_macros.h"
+#include "base/torch_boundary.h"
+#include "base/validators.h"
+#include "operators/bilinear_form.h"
+
+namespace influence {
+
+LazyBlockSequence::LazyBlockSequence(size_t num_blocks, Function function)
+    : num_blocks_(num_blocks), function_(std::move(function)) {}
+
+absl::StatusOr<std::optional<TensorMap::Entry>> LazyBlockSequence::Next() {
+  if (next_ == num_blocks_) return std::nullopt;
+  absl::StatusOr<TensorMap::Entry> entry = function_(next_);
+  if (!entry.ok()) {
+    next_ = num_blocks_;
+    return entry.status();
+  }
+  ++next_;
+  return *std::move(entry);
+}
+
+struct BlockMapper::Parts {
+  ParameterBlocks blocks;
+  std::vector<std::shared_ptr<const Operator>> operators;
+  std::vector<std::unique_ptr<const BilinearForm>> forms;  // Of `operators`.
+  std::shared_ptr<const GradientProvider> provider;        // Of all blocks.
+  std::shared_ptr<const GradientProvider> query_provider;  // The same.
+  std::vector<OperatorGradientComposition> compositions;   // One a block.
+
+  // The block's place in the flat vector's list of parameters.
+  std::vector<std::vector<int64_t>> positions;
+
+  const std::string& name(size_t block) const {
+    return blocks.blocks()[block].name;
+  }
+
+  TensorMap::Entry Entry(size_t block, at::Tensor tensor) const {
+    return {name(block), std::move(tensor)};
+  }
+
+  // Both restricted to one block.
+  absl::StatusOr<at::Tensor> GradsInnerProd(
+      size_t block, const PreparedGrads& left,
+      const FactoredGradients& right) const {
+    INFLUENCE_ASSIGN_OR_RETURN(FactoredGradients part,
+                               right.Select(positions[block]));
+    return left.GradsInnerProd(part);
+  }
+
+  absl::StatusOr<std::unique_ptr<const PreparedGrads>> Prepare(
+      size_t block, const FactoredGradients& left) const {
+    INFLUENCE_ASSIGN_OR_RETURN(FactoredGradients part,
+                               left.Select(positions[block]));
+    return forms[block]->PrepareGrads(part);
+  }
+
+  absl::StatusOr<at::Tensor> TransformedGrads(
+      size_t block, const FactoredGradients& grads) const {
+    INFLUENCE_ASSIGN_OR_RETURN(FactoredGradients part,
+                               grads.Select(positions[block]));
+    INFLUENCE_ASSIGN_OR_RETURN(at::Tensor flat, part.Flatten());
+    return operators[block]->Apply(flat);
+  }
+};
+
+namespace {
+
+absl::StatusOr<TensorMap> Collect(LazyBlockSequence sequence) {
+  TensorMap map;
+  while (true) {
+    INFLUENCE_ASSIGN_OR_RETURN(std::optional<TensorMap::Entry> entry,
+                               sequence.Next());
+    if (!entry.has_value()) return map;
+    INFLUENCE_RETURN_IF_ERROR(
+        map.Insert(std::move(entry->first), std::move(entry->second)));
+  }
+}
+
+absl::StatusOr<at::Tensor> Sum(LazyBlockSequence sequence) {
+  return CatchTorch("sum over blocks", [&]() -> absl::StatusOr<at::Tensor> {
+    at::Tensor sum;
+    while (true) {
+      INFLUENCE_ASSIGN_OR_RETURN(std::optional<TensorMap::Entry> entry,
+                                 sequence.Next());
+      if (!entry.has_value()) return sum;
+      sum = sum.defined() ? sum.add_(entry->second) : entry->second;
+    }
+  });
+}
+
+// A value that the first of several calls computes.
+template <typename T>
+class Once {
+ public:
+  explicit Once(std::function<absl::StatusOr<T>()> function)
+      : function_(std::move(function)) {}
+
+  absl::StatusOr<const T*> Get() {
+    if (!value_.has_value()) {
+      INFLUENCE_ASSIGN_OR_RETURN(value_, function_());
+    }
+    return &*value_;
+  }
+
+ private:
+  std::function<absl::StatusOr<T>()> function_;
+  std::optional<T> value_;
+};
+
+absl::Status ValidateFactors(absl::string_view name, const at::Tensor& factors,
+                             int64_t size) {
+  INFLUENCE_RETURN_IF_ERROR(ValidateVectorOrMatrix(name, factors, size));
+  if (factors.dim() != 2) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, ": found shape ", ShapeString(factors),
+                     ", expected [M, ", size, "]"));
+  }
+  return ValidateFinite(name, factors);
+}
+
+}  // namespace
+
+// The queries' gradients, transformed block by block.
+class BlockPreparedQueries : public PreparedQueries {
+ public:
+  BlockPreparedQueries(
+      std::shared_ptr<const BlockMapper::Parts> parts,
+      std::vector<std::shared_ptr<const PreparedGrads>> prepared)
+      : parts_(std::move(parts)), prepared_(std::move(prepared)) {}
+
+  int64_t num_queries() const override { return prepared_[0]->num_samples(); }
+
+  absl::StatusOr<at::Tensor> Influences(const Batch& train, InfluenceMode mode,
+                                        int64_t input) const override {
+    if (mode == InfluenceMode::kUp) return Sum(Generate(train, mode, input));
+    // Linear in the left side: one graph, and one double backward pass a query,
+    // for all blocks.
+    return CatchTorch("influences", [&]() -> absl::StatusOr<at::Tensor> {
+      std::vector<at::Tensor> transformed(prepared_.size());
+      for (size_t b = 0; b < prepared_.size(); ++b) {
+        INFLUENCE_ASSIGN_OR_RETURN(transformed[b],
+                                   prepared_[b]->TransformedGrads());
+      }
+      return parts_->provider->MixedProd(train, at::cat(transformed, /*dim=*/1),
+                                         input);
+    });
+  }
+
+  absl::StatusOr<TensorMap> InfluencesByBlock(const Batch& train,
+                                              InfluenceMode mode,
+                                              int64_t input) const override {
+    return Collect(Generate(train, mode, input));
+  }
+
+  LazyBlockSequence Generate(Batch train, InfluenceMode mode,
+                             int64_t input) const {
+    auto grads =
+        std::make_shared<Once<FactoredGradients>>([parts = parts_, train] {
+          return parts->provider->FactoredGrads(train);
+        });
+    return LazyBlockSequence(
+        prepared_.size(),
+        [parts = parts_, prepared = prepared_, grads, train, mode,
+         input](size_t b) -> absl::StatusOr<TensorMap::Entry> {
+          if (mode == InfluenceMode::kPerturbation) {
+            INFLUENCE_ASSIGN_OR_RETURN(
+                at::Tensor mixed,
+                prepared[b]->MixedGradsInnerProd(
+                    train, parts->compositions[b].provider(), input));
+            return parts->Entry(b, std::move(mixed));
+          }
+          INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients* right,
+                                     grads->Get());
+          INFLUENCE_ASSIGN_OR_RETURN(
+              at::Tensor products,
+              parts->GradsInnerProd(b, *prepared[b], *right));
+          return parts->Entry(b, std::move(products));
+        });
+  }
+
+ private:
+  std::shared_ptr<const BlockMapper::Parts> parts_;
+  std::vector<std::shared_ptr<const PreparedGrads>> prepared_;
+};
+
+absl::StatusOr<BlockMapper> BlockMapper::Create(
+    ParameterBlocks blocks,
+    std::vector<std::shared_ptr<const Operator>> operators,
+    std::shared_ptr<const GradientProvider> provider,
+    std::shared_ptr<const GradientProvider> query_provider) {
+  if (provider == nullptr) {
+    return absl::InvalidArgumentError("provider: is null");
+  }
+  if (operators.size() != blocks.blocks().size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("operators: found ", operators.size(), ", expected ",
+                     blocks.blocks().size(), ", one for each block"));
+  }
+  const std::vector<int64_t> parameters = blocks.parameters();
+  Parts parts{blocks, std::move(operators), {}, nullptr, nullptr, {}, {}};
+  INFLUENCE_ASSIGN_OR_RETURN(parts.provider, provider->Restrict(parameters));
+  parts.query_provider = parts.provider;
+  if (query_provider != nullptr && query_provider != provider) {
+    INFLUENCE_ASSIGN_OR_RETURN(parts.query_provider,
+                               query_provider->Restrict(parameters));
+  }
+  int64_t position = 0;
+  for (size_t b = 0; b < parts.operators.size(); ++b) {
+    const ParameterBlock& block = blocks.blocks()[b];
+    INFLUENCE_ASSIGN_OR_RETURN(
+        std::shared_ptr<const GradientProvider> block_provider,
+        provider->Restrict(block.parameters));
+    std::shared_ptr<const GradientProvider> block_query_provider;
+    if (parts.query_provider != parts.provider) {
+      INFLUENCE_ASSIGN_OR_RETURN(block_query_provider,
+                                 query_provider->Restrict(block.parameters));
+    }
+    absl::StatusOr<OperatorGradientComposition> composition =
+        OperatorGradientComposition::Create(parts.operators[b],
+                                            std::move(block_provider),
+                                            std::move(block_query_provider));
+    if (!composition.ok()) {
+      return absl::Status(composition.status().code(),
+                          absl::StrCat("block ", block.name, ": ",
+                                       composition.status().message()));
+    }
+    parts.compositions.push_back(*std::move(composition));
+    parts.forms.push_back(parts.operators[b]->AsBilinearForm());
+    std::vector<int64_t> positions(block.parameters.size());
+    for (int64_t& p : positions) p = position++;
+    parts.positions.push_back(std::move(positions));
+  }
+  return BlockMapper(std::make_shared<const Parts>(std::move(parts)));
+}
+
+BlockMapper::BlockMapper(std::shared_ptr<const Parts> parts)
+    : parts_(std::move(parts)) {}
+
+const ParameterBlocks& BlockMapper::blocks() const { return parts_->blocks; }
+
+absl::StatusOr<OperatorGradientComposition> BlockMapper::composition(
+    absl::string_view block) const {
+  for (size_t b = 0; b < parts_->compositions.size(); ++b) {
+    if (parts_->name(b) == block) return parts_->compositions[b];
+  }
+  return absl::NotFoundError(
+      absl::StrCat("block: found ", block, ", expected one of ",
+                   absl::StrJoin(parts_->blocks.blocks(), ", ",
+                                 [](std::string* out, const ParameterBlock& b) {
+                                   out->append(b.name);
+                                 })));
+}
+
+LazyBlockSequence BlockMapper::GenerateTransformedGrads(Batch batch) const {
+  auto grads = std::make_shared<Once<FactoredGradients>>(
+      [parts = parts_, batch = std::move(batch)] {
+        return parts->query_provider->FactoredGrads(batch);
+      });
+  return LazyBlockSequence(
+      parts_->operators.size(),
+      [parts = parts_, grads](size_t b) -> absl::StatusOr<TensorMap::Entry> {
+        INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients* all, grads->Get());
+        INFLUENCE_ASSIGN_OR_RETURN(at::Tensor transformed,
+                                   parts->TransformedGrads(b, *all));
+        return parts->Entry(b, std::move(transformed));
+      });
+}
+
+LazyBlockSequence BlockMapper::GenerateInteractions(Batch left,
+                                                    std::optional<Batch> right,
+                                                    InfluenceMode mode,
+                                                    int64_t input) const {
+  // What the first block computes for all of them.
+  struct Sides {
+    FactoredGradients left;
+    std::optional<FactoredGradients> right;  // With kUp.
+  };
+  const bool same_grads =
+      !right.has_value() && parts_->query_provider == parts_->provider;
+  Batch right_batch = right.has_value() ? *right : left;
+  auto sides = std::make_shared<Once<Sides>>(
+      [parts = parts_, left = std::move(left), right_batch, same_grads,
+       mode]() -> absl::StatusOr<Sides> {
+        INFLUENCE_ASSIGN_OR_RETURN(FactoredGradients left_grads,
+                                   parts->query_provider->FactoredGrads(left));
+        if (mode == InfluenceMode::kPerturbation) {
+          return Sides{std::move(left_grads), std::nullopt};
+        }
+        if (same_grads) return Sides{left_grads, left_grads};
+        INFLUENCE_ASSIGN_OR_RETURN(FactoredGradients right_grads,
+                                   parts->provider->FactoredGrads(right_batch));
+        return Sides{std::move(left_grads), std::move(right_grads)};
+      });
+  return LazyBlockSequence(
+      parts_->operators.size(),
+      [parts = parts_, sides, right_batch, mode,
+       input](size_t b) -> absl::StatusOr<TensorMap::Entry> {
+        INFLUENCE_ASSIGN_OR_RETURN(const Sides* grads, sides->Get());
+        INFLUENCE_ASSIGN_OR_RETURN(
+            std::unique_ptr<const PreparedGrads> prepared,
+            parts->Prepare(b, grads->left));
+        INFLUENCE_ASSIGN_OR_RETURN(
+            at::Tensor products,
+            mode == InfluenceMode::kPerturbation
+                ? prepared->MixedGradsInnerProd(
+                      right_batch, parts->compositions[b].provider(), input)
+                : parts->GradsInnerProd(b, *prepared, *grads->right));
+        return parts->Entry(b, std::move(products));
+      });
+}
+
+absl::StatusOr<LazyBlockSequence>
+BlockMapper::GenerateInteractionsFromTransformedGrads(
+    const at::Tensor& left_factors, Batch right, InfluenceMode mode,
+    int64_t input) const {
+  INFLUENCE_RETURN_IF_ERROR(
+      ValidateFactors("factors", left_factors, parts_->blocks.size()));
+  INFLUENCE_ASSIGN_OR_RETURN(std::vector<at::Tensor> split,
+                             parts_->blocks.Split(left_factors));
+  TensorMap by_block;
+  for (size_t b = 0; b < split.size(); ++b) {
+    INFLUENCE_RETURN_IF_ERROR(by_block.Insert(parts_->name(b), split[b]));
+  }
+  return GenerateInteractionsFromTransformedGrads(by_block, std::move(right),
+                                                  mode, input);
+}
+
+absl::StatusOr<LazyBlockSequence>
+BlockMapper::GenerateInteractionsFromTransformedGrads(
+    const TensorMap& left_factors, Batch right, InfluenceMode mode,
+    int64_t input) const {
+  const std::vector<ParameterBlock>& blocks = parts_->blocks.blocks();
+  for (const auto& [name, tensor] : left_factors) {
+    INFLUENCE_RETURN_IF_ERROR(composition(name).status());
+  }
+  std::vector<at::Tensor> factors(blocks.size());
+  for (size_t b = 0; b < blocks.size(); ++b) {
+    INFLUENCE_ASSIGN_OR_RETURN(factors[b], left_factors.Find(blocks[b].name));
+    INFLUENCE_RETURN_IF_ERROR(
+        ValidateFactors(absl::StrCat("factors of block ", blocks[b].name),
+                        factors[b], blocks[b].size));
+  }
+  auto grads =
+      std::make_shared<Once<FactoredGradients>>([parts = parts_, right] {
+        return parts->provider->FactoredGrads(right);
+      });
+  return LazyBlockSequence(
+      blocks.size(),
+      [parts = parts_, factors = std::move(factors), grads, right, mode,
+       input](size_t b) -> absl::StatusOr<TensorMap::Entry> {
+        if (mode == InfluenceMode::kPerturbation) {
+          INFLUENCE_ASSIGN_OR_RETURN(
+              at::Tensor mixed, parts->compositions[b].provider().MixedProd(
+                                    right, factors[b], input));
+          return parts->Entry(b, std::move(mixed));
+        }
+        INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients* all, grads->Get());
+        INFLUENCE_ASSIGN_OR_RETURN(FactoredGradients part,
+                                   all->Select(parts->positions[b]));
+        INFLUENCE_ASSIGN_OR_RETURN(at::Tensor products,
+                                   part.Contract(factors[b]));
+        return parts->Entry(b, products.t());
+      });
+}
+
+absl::StatusOr<TensorMap> BlockMapper::TransformedGrads(
+    const Batch& batch) const {
+  return Collect(GenerateTransformedGrads(batch));
+}
+
+absl::StatusOr<TensorMap> BlockMapper::Interactions(
+    const Batch& left, const std::optional<Batch>& right, InfluenceMode mode,
+    int64_t input) const {
+  return Collect(GenerateInteractions(left, right, mode, input));
+}
+
+absl::StatusOr<TensorMap> BlockMapper::InteractionsFromTransformedGrads(
+    const at::Tensor& left_factors, const Batch& right, InfluenceMode mode,
+    int64_t input) const {
+  INFLUENCE_ASSIGN_OR_RETURN(LazyBlockSequence sequence,
+                             GenerateInteractionsFromTransformedGrads(
+                                 left_factors, right, mode, input));
+  return Collect(std::move(sequence));
+}
+
+absl::StatusOr<TensorMap> BlockMapper::InteractionsFromTransformedGrads(
+    const TensorMap& left_factors, const Batch& right, InfluenceMode mode,
+    int64_t input) const {
+  INFLUENCE_ASSIGN_OR_RETURN(LazyBlockSequence sequence,
+                             GenerateInteractionsFromTransformedGrads(
+                                 left_factors, right, mode, input));
+  return Collect(std::move(sequence));
+}
+
+absl::StatusOr<at::Tensor> BlockMapper::FlatTransformedGrads(
+    const Batch& batch) const {
+  INFLUENCE_ASSIGN_OR_RETURN(TensorMap by_block, TransformedGrads(batch));
+  return CatchTorch("transformed gradients",
+                    [&]() -> absl::StatusOr<at::Tensor> {
+                      std::vector<at::Tensor> parts;
+                      for (const auto& [name, tensor] : by_block) {
+                        parts.push_back(tensor);
+                      }
+                      return at::cat(parts, /*dim=*/1);
+                    });
+}
+
+absl::StatusOr<at::Tensor> BlockMapper::SummedInteractions(
+    const Batch& left, const std::optional<Batch>& right, InfluenceMode mode,
+    int64_t input) const {
+  if (mode == InfluenceMode::kUp) {
+    return Sum(GenerateInteractions(left, right, mode, input));
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(at::Tensor factors, FlatTransformedGrads(left));
+  return parts_->provider->MixedProd(right.has_value() ? *right : left, factors,
+                                     input);
+}
+
+absl::StatusOr<std::unique_ptr<const PreparedQueries>>
+BlockMapper::PrepareQueries(const Batch& left) const {
+  INFLUENCE_ASSIGN_OR_RETURN(FactoredGradients grads,
+                             parts_->query_provider->FactoredGrads(left));
+  std::vector<std::shared_ptr<const PreparedGrads>> prepared;
+  for (size_t b = 0; b < parts_->forms.size(); ++b) {
+    INFLUENCE_ASSIGN_OR_RETURN(std::unique_ptr<const PreparedGrads> part,
+                               parts_->Prepare(b, grads));
+    prepared.push_back(std::move(part));
+  }
+  return std::make_unique<const BlockPreparedQueries>(parts_,
+                                                      std::move(prepared));
+}
+
+absl::StatusOr<at::Tensor> BlockMapper::SummedInteractionsFromTransformedGrads(
+    const at::Tensor& left_factors, const Batch& right, InfluenceMode mode,
+    int64_t input) const {
+  // Linear in the left side: all blocks at once.
+  INFLUENCE_RETURN_IF_ERROR(
+      ValidateFactors("factors", left_factors, parts_->blocks.size()));
+  if (mode == InfluenceMode::kPerturbation) {
+    return parts_->provider->MixedProd(right, left_factors, input);
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(
+      at::Tensor products, parts_->provider->JacobianProd(right, left_factors));
+  return products.t();
+}
+
+}  // namespace influence

@@ -1,0 +1,92 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+#include "influence/composable_influence.h"
+
+#include <utility>
+
+#include "base/status_macros.h"
+
+namespace influence {
+
+ComposableInfluence::ComposableInfluence(
+    std::shared_ptr<const GradientProvider> provider, ParameterBlocks blocks,
+    std::optional<PerSampleFunction> query_function)
+    : provider_(std::move(provider)),
+      query_provider_(query_function.has_value()
+                          ? provider_->WithFunction(*std::move(query_function))
+                          : provider_),
+      blocks_(std::move(blocks)) {}
+
+absl::Status ComposableInfluence::DoFit(
+    std::shared_ptr<const BatchSequence> data, ProgressReporter* progress) {
+  const int64_t num_samples = data->num_samples();
+  INFLUENCE_ASSIGN_OR_RETURN(
+      std::vector<std::shared_ptr<const Operator>> operators,
+      FitOperators(std::move(data), progress));
+  return SetOperators(std::move(operators), num_samples);
+}
+
+absl::Status ComposableInfluence::SetOperators(
+    std::vector<std::shared_ptr<const Operator>> operators,
+    int64_t num_fitted_samples) {
+  INFLUENCE_ASSIGN_OR_RETURN(
+      mapper_, BlockMapper::Create(blocks_, std::move(operators), provider_,
+                                   query_provider_));
+  num_fitted_samples_ = num_fitted_samples;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<at::Tensor> ComposableInfluence::DoInfluenceFactors(
+    const Batch& test) const {
+  return mapper_->FlatTransformedGrads(test);
+}
+
+absl::StatusOr<at::Tensor> ComposableInfluence::DoInfluences(
+    const Batch& test, const std::optional<Batch>& train, InfluenceMode mode,
+    int64_t input) const {
+  return mapper_->SummedInteractions(test, train, mode, input);
+}
+
+absl::StatusOr<std::unique_ptr<const PreparedQueries>>
+ComposableInfluence::DoPrepareQueries(const Batch& test) const {
+  return mapper_->PrepareQueries(test);
+}
+
+absl::StatusOr<at::Tensor> ComposableInfluence::DoInfluencesFromFactors(
+    const at::Tensor& factors, const Batch& train, InfluenceMode mode,
+    int64_t input) const {
+  return mapper_->SummedInteractionsFromTransformedGrads(factors, train, mode,
+                                                         input);
+}
+
+absl::StatusOr<TensorMap> ComposableInfluence::InfluenceFactorsByBlock(
+    const Batch& test) const {
+  INFLUENCE_RETURN_IF_ERROR(CheckFitted());
+  return mapper_->TransformedGrads(test);
+}
+
+absl::StatusOr<TensorMap> ComposableInfluence::InfluencesByBlock(
+    const Batch& test, const std::optional<Batch>& train, InfluenceMode mode,
+    int64_t input) const {
+  INFLUENCE_RETURN_IF_ERROR(CheckFitted());
+  INFLUENCE_RETURN_IF_ERROR(
+      CheckInput(train.has_value() ? *train : test, mode, input));
+  return mapper_->Interactions(test, train, mode, input);
+}
+
+absl::StatusOr<TensorMap> ComposableInfluence::InfluencesFromFactorsByBlock(
+    const at::Tensor& factors, const Batch& train, InfluenceMode mode,
+    int64_t input) const {
+  INFLUENCE_RETURN_IF_ERROR(CheckFitted());
+  INFLUENCE_RETURN_IF_ERROR(CheckInput(train, mode, input));
+  return mapper_->InteractionsFromTransformedGrads(factors, train, mode, input);
+}
+
+absl::StatusOr<TensorMap> ComposableInfluence::InfluencesFromFactorsByBlock(
+    const TensorMap& factors, const Batch& train, InfluenceMode mode,
+    int64_t input) const {
+  INFLUENCE_RETURN_IF_ERROR(CheckFitted());
+  INFLUENCE_RETURN_IF_ERROR(CheckInput(train, mode, input));
+  return mapper_->InteractionsFromTransformedGrads(factors, train, mode, input);
+}
+
+}  // namespace influence

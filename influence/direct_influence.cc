@@ -1,0 +1,145 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+#include "influence/direct_influence.h"
+
+#include <cstddef>
+#include <limits>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "base/torch_boundary.h"
+#include "operators/dense_curvature.h"
+
+namespace influence {
+namespace {
+
+// The rounding unit of the dtype that curvatures are computed in.
+double RoundingUnit(at::ScalarType dtype) {
+  return dtype == at::kDouble ? std::numeric_limits<double>::epsilon()
+                              : std::numeric_limits<float>::epsilon();
+}
+
+absl::Status InBlock(const std::string& block, const absl::Status& status) {
+  return absl::Status(status.code(),
+                      absl::StrCat("block ", block, ": ", status.message()));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<DirectInfluence>> DirectInfluence::Create(
+    std::shared_ptr<const GradientProvider> provider, ParameterBlocks blocks,
+    const DirectInfluenceOptions& options) {
+  if (provider == nullptr) {
+    return absl::InvalidArgumentError("provider: is null");
+  }
+  if (options.num_threads < 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "num_threads: found ", options.num_threads, ", expected >= 0"));
+  }
+  if (!options.regularization.is_auto()) {
+    INFLUENCE_RETURN_IF_ERROR(options.regularization.Resolve(blocks).status());
+  }
+  return std::unique_ptr<DirectInfluence>(
+      new DirectInfluence(std::move(provider), std::move(blocks), options));
+}
+
+DirectInfluence::DirectInfluence(
+    std::shared_ptr<const GradientProvider> provider, ParameterBlocks blocks,
+    DirectInfluenceOptions options)
+    : ComposableInfluence(std::move(provider), std::move(blocks),
+                          options.query_function),
+      options_(std::move(options)) {}
+
+std::vector<BlockReport> DirectInfluence::report() const {
+  std::vector<BlockReport> report;
+  for (size_t b = 0; b < inverses_.size(); ++b) {
+    const ParameterBlock& block = blocks().blocks()[b];
+    report.push_back({block.name, block.size, inverses_[b]->regularization(),
+                      inverses_[b]->smallest_eigenvalue()});
+  }
+  return report;
+}
+
+std::vector<at::Tensor> DirectInfluence::curvatures() const {
+  std::vector<at::Tensor> curvatures;
+  for (const auto& inverse : inverses_) curvatures.push_back(inverse->c());
+  return curvatures;
+}
+
+absl::StatusOr<std::vector<std::shared_ptr<const Operator>>>
+DirectInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
+                              ProgressReporter* progress) {
+  DenseCurvatureOptions curvature_options;
+  curvature_options.num_threads = options_.num_threads;
+  INFLUENCE_ASSIGN_OR_RETURN(
+      std::vector<at::Tensor> curvatures,
+      FormDenseCurvature(options_.curvature, provider(), blocks(), *data,
+                         curvature_options, progress));
+  std::vector<double> auto_values;
+  std::vector<double> values;
+  if (options_.regularization.is_auto()) {
+    if (options_.curvature == Curvature::kGaussNewton) {
+      INFLUENCE_ASSIGN_OR_RETURN(
+          auto_values, AutoRegularizationFromGaussNewton(blocks(), curvatures));
+    } else {
+      INFLUENCE_ASSIGN_OR_RETURN(
+          auto_values, AutoRegularization(provider(), blocks(), *data));
+    }
+    values = auto_values;
+  } else {
+    INFLUENCE_ASSIGN_OR_RETURN(values,
+                               options_.regularization.Resolve(blocks()));
+  }
+  std::vector<std::shared_ptr<const DirectInverse>> inverses;
+  for (size_t b = 0; b < curvatures.size(); ++b) {
+    DirectInverseOptions inverse_options;
+    inverse_options.regularization = values[b];
+    inverse_options.relative_accuracy =
+        RoundingUnit(provider().model().dtype());
+    absl::StatusOr<std::shared_ptr<const DirectInverse>> inverse =
+        DirectInverse::Create(std::move(curvatures[b]), inverse_options);
+    if (!inverse.ok()) {
+      return InBlock(blocks().blocks()[b].name, inverse.status());
+    }
+    inverses.push_back(*std::move(inverse));
+  }
+  auto_values_ = std::move(auto_values);
+  inverses_ = std::move(inverses);
+  return std::vector<std::shared_ptr<const Operator>>(inverses_.begin(),
+                                                      inverses_.end());
+}
+
+absl::StatusOr<std::unique_ptr<ComposableInfluence>>
+DirectInfluence::WithRegularization(
+    const Regularization& regularization) const {
+  INFLUENCE_RETURN_IF_ERROR(CheckFitted());
+  std::vector<double> values;
+  if (!regularization.is_auto()) {
+    INFLUENCE_ASSIGN_OR_RETURN(values, regularization.Resolve(blocks()));
+  } else if (auto_values_.empty()) {
+    return absl::FailedPreconditionError(
+        "regularization: found auto, expected values: the model was fitted "
+        "with values and has not kept the gradients' norms");
+  } else {
+    values = auto_values_;
+  }
+  std::unique_ptr<DirectInfluence> other(new DirectInfluence(*this));
+  other->options_.regularization = regularization;
+  for (size_t b = 0; b < values.size(); ++b) {
+    if (values[b] == inverses_[b]->regularization()) continue;
+    absl::StatusOr<std::shared_ptr<const DirectInverse>> inverse =
+        inverses_[b]->WithRegularization(values[b]);
+    if (!inverse.ok()) {
+      return InBlock(blocks().blocks()[b].name, inverse.status());
+    }
+    other->inverses_[b] = *std::move(inverse);
+  }
+  INFLUENCE_RETURN_IF_ERROR(
+      other->SetOperators(std::vector<std::shared_ptr<const Operator>>(
+                              other->inverses_.begin(), other->inverses_.end()),
+                          num_fitted_samples()));
+  return other;
+}
+
+}  // namespace influence

@@ -1,0 +1,192 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+#include "influence/regularization.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+
+#include "ATen/core/Tensor.h"
+#include "absl/status/status.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "base/status_macros.h"
+#include "base/torch_boundary.h"
+#include "base/validators.h"
+#include "gradients/batch.h"
+#include "gradients/factored_gradients.h"
+
+namespace influence {
+namespace {
+
+std::string NumberToString(double value) {
+  // 17 digits bring back every double; shorter where they suffice.
+  std::string text = absl::StrCat(value);
+  double parsed;
+  if (absl::SimpleAtod(text, &parsed) && parsed == value) return text;
+  char buffer[32];
+  std::snprintf(buffer, sizeof(buffer), "%.17g", value);
+  return buffer;
+}
+
+// 0.1 * mean_n |g_n|^2 / P_b.
+absl::StatusOr<double> FromMeanSquaredNorm(const ParameterBlock& block,
+                                           double mean_squared_norm) {
+  const double value =
+      0.1 * mean_squared_norm / static_cast<double>(block.size);
+  if (value > 0) return value;
+  return absl::InvalidArgumentError(
+      absl::StrCat("block ", block.name,
+                   ": regularization: found auto, but all gradients "
+                   "are zero, expected a value (--regularization)"));
+}
+
+}  // namespace
+
+absl::StatusOr<Regularization> Regularization::Constant(double value) {
+  INFLUENCE_RETURN_IF_ERROR(ValidateNonNegative("regularization", value));
+  Regularization regularization;
+  regularization.values_ = {{"", value}};
+  return regularization;
+}
+
+absl::StatusOr<Regularization> Regularization::ByBlock(
+    std::vector<BlockValue> values) {
+  if (values.empty()) {
+    return absl::InvalidArgumentError(
+        "regularization: found no values, expected one for each block");
+  }
+  for (size_t i = 0; i < values.size(); ++i) {
+    INFLUENCE_RETURN_IF_ERROR(ValidateNonNegative(
+        absl::StrCat("regularization of block ", values[i].first),
+        values[i].second));
+    for (size_t j = 0; j < i; ++j) {
+      if (values[i].first != values[j].first) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("regularization: found block ", values[i].first,
+                       " twice, expected each once"));
+    }
+  }
+  Regularization regularization;
+  regularization.by_block_ = true;
+  regularization.values_ = std::move(values);
+  return regularization;
+}
+
+absl::StatusOr<Regularization> Regularization::Parse(absl::string_view text) {
+  if (text == "auto") return Auto();
+  double value;
+  if (absl::SimpleAtod(text, &value)) return Constant(value);
+  std::vector<BlockValue> values;
+  for (const absl::string_view part : absl::StrSplit(text, ',')) {
+    // The value follows the last "=": a name may hold one.
+    const size_t equals = part.rfind('=');
+    if (equals == absl::string_view::npos || equals == 0 ||
+        !absl::SimpleAtod(part.substr(equals + 1), &value)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("regularization: found \"", text,
+                       "\", expected auto, a number, or name=number,..."));
+    }
+    values.emplace_back(part.substr(0, equals), value);
+  }
+  return ByBlock(std::move(values));
+}
+
+absl::StatusOr<std::vector<double>> Regularization::Resolve(
+    const ParameterBlocks& blocks) const {
+  INFLUENCE_CHECK(!is_auto());
+  const size_t num_blocks = blocks.blocks().size();
+  if (!by_block_) return std::vector<double>(num_blocks, values_[0].second);
+  std::vector<double> resolved(num_blocks);
+  std::vector<bool> has_value(num_blocks, false);
+  for (const auto& [name, value] : values_) {
+    size_t b = 0;
+    while (b < num_blocks && blocks.blocks()[b].name != name) ++b;
+    if (b == num_blocks) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "regularization: found unknown block ", name, ", expected ",
+          absl::StrJoin(blocks.blocks(), ", ",
+                        [](std::string* out, const ParameterBlock& block) {
+                          out->append(block.name);
+                        })));
+    }
+    resolved[b] = value;
+    has_value[b] = true;
+  }
+  for (size_t b = 0; b < num_blocks; ++b) {
+    if (has_value[b]) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("regularization: found no value for block ",
+                     blocks.blocks()[b].name, ", expected one for each block"));
+  }
+  return resolved;
+}
+
+std::string Regularization::ToString() const {
+  if (is_auto()) return "auto";
+  if (!by_block_) return NumberToString(values_[0].second);
+  return absl::StrJoin(
+      values_, ",", [](std::string* out, const BlockValue& value) {
+        absl::StrAppend(out, value.first, "=", NumberToString(value.second));
+      });
+}
+
+absl::StatusOr<std::vector<double>> AutoRegularization(
+    const GradientProvider& provider, const ParameterBlocks& blocks,
+    const BatchSequence& data) {
+  INFLUENCE_ASSIGN_OR_RETURN(std::shared_ptr<const GradientProvider> restricted,
+                             provider.Restrict(blocks.parameters()));
+  std::vector<double> sums(blocks.blocks().size(), 0.0);
+  int64_t num_samples = 0;
+  for (int64_t i = 0; i < data.num_batches(); ++i) {
+    INFLUENCE_ASSIGN_OR_RETURN(Batch batch, data.Get(i));
+    INFLUENCE_ASSIGN_OR_RETURN(FactoredGradients grads,
+                               restricted->FactoredGrads(batch));
+    int64_t position = 0;
+    for (size_t b = 0; b < sums.size(); ++b) {
+      std::vector<int64_t> positions(blocks.blocks()[b].parameters.size());
+      for (int64_t& p : positions) p = position++;
+      INFLUENCE_ASSIGN_OR_RETURN(FactoredGradients part,
+                                 grads.Select(positions));
+      INFLUENCE_ASSIGN_OR_RETURN(at::Tensor norms, part.SquaredNorms());
+      INFLUENCE_ASSIGN_OR_RETURN(
+          double sum,
+          CatchTorch("squared norms", [&]() -> absl::StatusOr<double> {
+            return norms.to(at::kDouble).sum().item<double>();
+          }));
+      sums[b] += sum;
+    }
+    num_samples += batch.size();
+  }
+  if (num_samples < 1) {
+    return absl::InvalidArgumentError(
+        "data: found no samples, expected at least one");
+  }
+  for (size_t b = 0; b < sums.size(); ++b) {
+    const ParameterBlock& block = blocks.blocks()[b];
+    INFLUENCE_ASSIGN_OR_RETURN(
+        sums[b],
+        FromMeanSquaredNorm(block, sums[b] / static_cast<double>(num_samples)));
+  }
+  return sums;
+}
+
+absl::StatusOr<std::vector<double>> AutoRegularizationFromGaussNewton(
+    const ParameterBlocks& blocks, const std::vector<at::Tensor>& matrices) {
+  INFLUENCE_CHECK(matrices.size() == blocks.blocks().size());
+  std::vector<double> values;
+  for (size_t b = 0; b < matrices.size(); ++b) {
+    INFLUENCE_ASSIGN_OR_RETURN(
+        double trace, CatchTorch("trace", [&]() -> absl::StatusOr<double> {
+          return matrices[b].diagonal().to(at::kDouble).sum().item<double>();
+        }));
+    INFLUENCE_ASSIGN_OR_RETURN(double value,
+                               FromMeanSquaredNorm(blocks.blocks()[b], trace));
+    values.push_back(value);
+  }
+  return values;
+}
+
+}  // namespace influence

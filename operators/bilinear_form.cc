@@ -1,0 +1,155 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+#include "operators/bilinear_form.h"
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "ATen/ops/matmul.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "base/torch_boundary.h"
+#include "base/validators.h"
+
+namespace influence {
+namespace {
+
+absl::Status CheckSize(absl::string_view what, int64_t found,
+                       int64_t expected) {
+  if (found == expected) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      what, ": found ", found, " parameters, expected ", expected));
+}
+
+absl::Status CheckDtypes(absl::string_view name, at::ScalarType found,
+                         at::ScalarType expected) {
+  if (found == expected) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(name, ": found dtype ", DtypeName(found), ", expected ",
+                   DtypeName(expected)));
+}
+
+// The left gradients written out and transformed.
+class DensePreparedGrads : public PreparedGrads {
+ public:
+  explicit DensePreparedGrads(at::Tensor transformed)
+      : transformed_(std::move(transformed)) {}
+
+  int64_t num_samples() const override { return transformed_.size(0); }
+  int64_t num_parameters() const override { return transformed_.size(1); }
+
+ protected:
+  absl::StatusOr<at::Tensor> DoTransformedGrads() const override {
+    return transformed_;
+  }
+
+  absl::StatusOr<at::Tensor> DoGradsInnerProd(
+      const FactoredGradients& right) const override {
+    INFLUENCE_ASSIGN_OR_RETURN(at::Tensor products,
+                               right.Contract(transformed_));
+    return products.t();
+  }
+
+ private:
+  at::Tensor transformed_;  // [N, D]
+};
+
+}  // namespace
+
+absl::StatusOr<at::Tensor> PreparedGrads::TransformedGrads() const {
+  return CatchTorch("transformed gradients",
+                    [&] { return DoTransformedGrads(); });
+}
+
+absl::StatusOr<at::Tensor> PreparedGrads::GradsInnerProd(
+    const FactoredGradients& right) const {
+  INFLUENCE_RETURN_IF_ERROR(
+      CheckSize("right gradients", right.num_parameters(), num_parameters()));
+  return CatchTorch("inner product of gradients",
+                    [&] { return DoGradsInnerProd(right); });
+}
+
+absl::StatusOr<at::Tensor> PreparedGrads::MixedGradsInnerProd(
+    const Batch& right, const GradientProvider& provider, int64_t input) const {
+  INFLUENCE_RETURN_IF_ERROR(CheckSize(
+      "right gradients", provider.num_parameters(), num_parameters()));
+  INFLUENCE_ASSIGN_OR_RETURN(at::Tensor transformed, TransformedGrads());
+  return provider.MixedProd(right, transformed, input);
+}
+
+absl::StatusOr<at::Tensor> BilinearForm::InnerProd(
+    const at::Tensor& left, const std::optional<at::Tensor>& right) const {
+  INFLUENCE_RETURN_IF_ERROR(ValidateVectorOrMatrix("left", left, input_size()));
+  if (right.has_value()) {
+    INFLUENCE_RETURN_IF_ERROR(ValidateFloating("right", *right));
+    if (right->dim() < 1 || right->size(-1) != input_size()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("right: found shape ", ShapeString(*right),
+                       ", expected last dimension ", input_size()));
+    }
+    INFLUENCE_RETURN_IF_ERROR(
+        CheckDtypes("right", right->scalar_type(), left.scalar_type()));
+  }
+  return CatchTorch("inner product", [&]() -> absl::StatusOr<at::Tensor> {
+    const at::Tensor matrix = left.dim() == 1 ? left.unsqueeze(0) : left;
+    INFLUENCE_ASSIGN_OR_RETURN(at::Tensor transformed, Transform(matrix));
+    const at::Tensor& other = right.has_value() ? *right : left;
+    // One matrix product over the flattened leading dimensions of the right
+    // side, in their order: [N, D] x [M * ..., D]^T.
+    at::Tensor products =
+        at::matmul(transformed, other.reshape({-1, input_size()}).t());
+    std::vector<int64_t> shape;
+    if (left.dim() == 2) shape.push_back(left.size(0));
+    for (int64_t d = 0; d + 1 < other.dim(); ++d) {
+      shape.push_back(other.size(d));
+    }
+    return products.reshape(shape);
+  });
+}
+
+absl::StatusOr<std::unique_ptr<const PreparedGrads>> BilinearForm::PrepareGrads(
+    const FactoredGradients& left) const {
+  INFLUENCE_RETURN_IF_ERROR(
+      CheckSize("left gradients", left.num_parameters(), input_size()));
+  return CatchTorch("transformed gradients",
+                    [&] { return DoPrepareGrads(left); });
+}
+
+absl::StatusOr<std::unique_ptr<const PreparedGrads>>
+BilinearForm::DoPrepareGrads(const FactoredGradients& left) const {
+  INFLUENCE_ASSIGN_OR_RETURN(at::Tensor grads, left.Flatten());
+  INFLUENCE_ASSIGN_OR_RETURN(at::Tensor transformed, Transform(grads));
+  return std::make_unique<const DensePreparedGrads>(std::move(transformed));
+}
+
+absl::StatusOr<at::Tensor> BilinearForm::GradsInnerProd(
+    const FactoredGradients& left, const FactoredGradients& right) const {
+  INFLUENCE_ASSIGN_OR_RETURN(std::unique_ptr<const PreparedGrads> prepared,
+                             PrepareGrads(left));
+  return prepared->GradsInnerProd(right);
+}
+
+absl::StatusOr<at::Tensor> BilinearForm::GradsInnerProd(
+    const Batch& left, const std::optional<Batch>& right,
+    const GradientProvider& provider) const {
+  INFLUENCE_ASSIGN_OR_RETURN(FactoredGradients left_grads,
+                             provider.FactoredGrads(left));
+  if (!right.has_value()) return GradsInnerProd(left_grads, left_grads);
+  INFLUENCE_ASSIGN_OR_RETURN(FactoredGradients right_grads,
+                             provider.FactoredGrads(*right));
+  return GradsInnerProd(left_grads, right_grads);
+}
+
+absl::StatusOr<at::Tensor> BilinearForm::MixedGradsInnerProd(
+    const Batch& left, const std::optional<Batch>& right,
+    const GradientProvider& provider, int64_t input) const {
+  INFLUENCE_ASSIGN_OR_RETURN(FactoredGradients left_grads,
+                             provider.FactoredGrads(left));
+  INFLUENCE_ASSIGN_OR_RETURN(std::unique_ptr<const PreparedGrads> prepared,
+                             PrepareGrads(left_grads));
+  return prepared->MixedGradsInnerProd(right.has_value() ? *right : left,
+                                       provider, input);
+}
+
+}  // namespace influence
