@@ -1,9 +1,12 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #include "gradients/script_model.h"
 
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <tuple>
@@ -197,16 +200,21 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadScriptModel(
     return absl::InvalidArgumentError(absl::StrCat(
         path, ": found no regular file, expected a TorchScript file"));
   }
+  std::optional<jit::Module> module;
+  const absl::Status loaded = CatchTorch("TorchScript", [&] {
+    jit::getProfilingMode() = false;
+    module = jit::load(path, at::kCPU);
+    return absl::OkStatus();
+  });
+  if (absl::IsResourceExhausted(loaded)) return loaded;
+  if (!loaded.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        path, ": found what cannot be read (", loaded.message(),
+        "), expected a TorchScript file as torch.jit.save writes it"));
+  }
   const absl::StatusOr<std::shared_ptr<const Model>> model = CatchTorch(
-      "model", [&]() -> absl::StatusOr<std::shared_ptr<const Model>> {
-        jit::getProfilingMode() = false;
-        std::optional<jit::Module> module;
-        INFLUENCE_RETURN_IF_ERROR(CatchTorch("TorchScript", [&] {
-          module = jit::load(path, at::kCPU);
-          return absl::OkStatus();
-        }));
-        return ScriptModel::Create(*std::move(module), options);
-      });
+      "model",
+      [&] { return ScriptModel::Create(*std::move(module), options); });
   if (model.ok()) return model;
   return absl::Status(model.status().code(),
                       absl::StrCat(path, ": ", model.status().message()));

@@ -1,0 +1,491 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+#include "gradients/gradient_term.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+#include "ATen/core/Tensor.h"
+#include "ATen/ops/bmm.h"
+#include "ATen/ops/empty.h"
+#include "ATen/ops/eq.h"
+#include "ATen/ops/index_select.h"
+#include "ATen/ops/matmul.h"
+#include "ATen/ops/mm.h"
+#include "ATen/ops/mul.h"
+#include "ATen/ops/sum.h"
+#include "ATen/ops/where.h"
+#include "ATen/ops/zeros.h"
+#include "base/status_macros.h"
+
+namespace influence {
+namespace {
+
+// Scratch of a tile in scalars: 16 MiB in float32, which keeps a tile in the
+// last-level cache of a server core's share while GEMMs on it stay efficient.
+constexpr int64_t kTileScalars = int64_t{1} << 22;
+
+// Above this many groups a loop over them costs more than a copy of the result.
+constexpr int64_t kMaxGroupLoop = 8;
+
+// Rows of `row_scalars` scalars in one tile, at least 1.
+int64_t RowsPerTile(int64_t row_scalars) {
+  return std::max<int64_t>(1, kTileScalars / std::max<int64_t>(1, row_scalars));
+}
+
+// [n, H * L * R] (rows may be strided) seen as [n, H, L, R].
+at::Tensor MatrixView(const at::Tensor& out, int64_t h, int64_t l, int64_t r) {
+  return out.view({out.size(0), h, l, r});
+}
+
+}  // namespace
+
+GradientTerm::GradientTerm(int64_t num_samples, int64_t offset, int64_t size)
+    : num_samples_(num_samples), offset_(offset), size_(size) {}
+
+at::Tensor GradientTerm::GramSameRange(const GradientTerm&) const {
+  return at::Tensor();
+}
+
+at::Tensor GradientTerm::RowwiseSameRange(const GradientTerm&) const {
+  return at::Tensor();
+}
+
+at::Tensor GradientTerm::Gram(const GradientTerm& other) const {
+  const int64_t begin = std::max(offset_, other.offset_);
+  const int64_t end = std::min(offset_ + size_, other.offset_ + other.size_);
+  const bool same_range = offset_ == other.offset_ && size_ == other.size_;
+  if (same_range) {
+    at::Tensor gram = GramSameRange(other);
+    if (gram.defined()) return gram;
+  }
+  // The general form: the other term's gradients written out a tile at a time.
+  const int64_t num_columns = other.num_samples_;
+  const int64_t tile_rows = RowsPerTile(std::max(size_, other.size_));
+  at::Tensor gram;
+  for (int64_t row = 0; row < num_columns; row += tile_rows) {
+    const int64_t row_end = std::min(num_columns, row + tile_rows);
+    const at::TensorOptions options = Options();
+    at::Tensor matrix;
+    if (same_range) {
+      matrix = at::empty({row_end - row, size_}, options);
+      other.Write(row, row_end, /*accumulate=*/false, matrix);
+    } else {
+      matrix = at::zeros({row_end - row, size_}, options);
+      if (begin < end) {
+        at::Tensor whole = at::empty({row_end - row, other.size_}, options);
+        other.Write(row, row_end, /*accumulate=*/false, whole);
+        matrix.narrow(1, begin - offset_, end - begin)
+            .copy_(whole.narrow(1, begin - other.offset_, end - begin));
+      }
+    }
+    at::Tensor columns = Contract(matrix);
+    if (row == 0 && row_end == num_columns) return columns;
+    if (!gram.defined()) {
+      gram = at::empty({num_samples_, num_columns}, options);
+    }
+    gram.narrow(1, row, row_end - row).copy_(columns);
+  }
+  return gram;
+}
+
+at::Tensor GradientTerm::RowwiseInnerProduct(const GradientTerm& other) const {
+  INFLUENCE_CHECK(num_samples_ == other.num_samples_);
+  const int64_t begin = std::max(offset_, other.offset_);
+  const int64_t end = std::min(offset_ + size_, other.offset_ + other.size_);
+  const at::TensorOptions options = Options();
+  if (begin >= end) return at::zeros({num_samples_}, options);
+  if (offset_ == other.offset_ && size_ == other.size_) {
+    at::Tensor products = RowwiseSameRange(other);
+    if (products.defined()) return products;
+  }
+  at::Tensor products = at::empty({num_samples_}, options);
+  const int64_t tile_rows = RowsPerTile(size_ + other.size_);
+  for (int64_t row = 0; row < num_samples_; row += tile_rows) {
+    const int64_t row_end = std::min(num_samples_, row + tile_rows);
+    at::Tensor a = at::empty({row_end - row, size_}, options);
+    Write(row, row_end, /*accumulate=*/false, a);
+    at::Tensor b = a;
+    if (&other != this) {
+      b = at::empty({row_end - row, other.size_}, options);
+      other.Write(row, row_end, /*accumulate=*/false, b);
+    }
+    products.narrow(0, row, row_end - row)
+        .copy_(at::mul(a.narrow(1, begin - offset_, end - begin),
+                       b.narrow(1, begin - other.offset_, end - begin))
+                   .sum(1));
+  }
+  return products;
+}
+
+DenseTerm::DenseTerm(int64_t offset, at::Tensor gradients)
+    : GradientTerm(gradients.size(0), offset, gradients.size(1)),
+      gradients_(std::move(gradients)) {}
+
+void DenseTerm::Write(int64_t begin, int64_t end, bool accumulate,
+                      const at::Tensor& out) const {
+  const at::Tensor rows = gradients_.narrow(0, begin, end - begin);
+  if (accumulate) {
+    out.add_(rows);
+  } else {
+    out.copy_(rows);
+  }
+}
+
+at::Tensor DenseTerm::Contract(const at::Tensor& matrix) const {
+  return at::mm(gradients_, matrix.t());
+}
+
+at::Tensor DenseTerm::WeightedSum(const at::Tensor& weights) const {
+  return at::mm(weights, gradients_);
+}
+
+at::Tensor DenseTerm::GramSameRange(const GradientTerm& other) const {
+  const auto* dense = dynamic_cast<const DenseTerm*>(&other);
+  if (dense == nullptr) return at::Tensor();
+  return at::mm(gradients_, dense->gradients_.t());
+}
+
+at::Tensor DenseTerm::RowwiseSameRange(const GradientTerm& other) const {
+  const auto* dense = dynamic_cast<const DenseTerm*>(&other);
+  if (dense == nullptr) return at::Tensor();
+  return at::mul(gradients_, dense->gradients_).sum(1);
+}
+
+at::TensorOptions DenseTerm::Options() const { return gradients_.options(); }
+
+OuterProductTerm::OuterProductTerm(int64_t offset, at::Tensor left,
+                                   at::Tensor right)
+    : GradientTerm(left.size(0), offset,
+                   left.size(1) * left.size(3) * right.size(3)),
+      left_(std::move(left)),
+      right_(std::move(right)) {
+  INFLUENCE_CHECK(left_.size(0) == right_.size(0) &&
+                  left_.size(1) == right_.size(1) &&
+                  left_.size(2) == right_.size(2));
+}
+
+void OuterProductTerm::Write(int64_t begin, int64_t end, bool accumulate,
+                             const at::Tensor& out) const {
+  const int64_t h = left_.size(1), t = left_.size(2);
+  const int64_t l = left_.size(3), r = right_.size(3);
+  const at::Tensor left = left_.narrow(0, begin, end - begin);
+  const at::Tensor right = right_.narrow(0, begin, end - begin);
+  at::Tensor matrices = MatrixView(out, h, l, r);
+  if (t == 1) {
+    const at::Tensor column = left.select(2, 0).unsqueeze(-1);
+    const at::Tensor row = right.select(2, 0).unsqueeze(-2);
+    if (accumulate) {
+      matrices.addcmul_(column, row);
+    } else {
+      at::mul_out(matrices, column, row);
+    }
+    return;
+  }
+  if (h > kMaxGroupLoop) {
+    const at::Tensor product = at::matmul(left.transpose(-1, -2), right);
+    if (accumulate) {
+      matrices.add_(product);
+    } else {
+      matrices.copy_(product);
+    }
+    return;
+  }
+  for (int64_t group = 0; group < h; ++group) {
+    at::Tensor matrix = matrices.select(1, group);
+    const at::Tensor a = left.select(1, group).transpose(1, 2);
+    const at::Tensor b = right.select(1, group);
+    if (accumulate) {
+      matrix.baddbmm_(a, b);
+    } else {
+      at::bmm_out(matrix, a, b);
+    }
+  }
+}
+
+at::Tensor OuterProductTerm::Contract(const at::Tensor& matrix) const {
+  const int64_t n = left_.size(0), h = left_.size(1), t = left_.size(2);
+  const int64_t l = left_.size(3), r = right_.size(3);
+  const int64_t k = matrix.size(0);
+  at::Tensor products = at::zeros({n, k}, Options());
+  if (n == 0 || k == 0) return products;
+
+  // Either each sample's matrix is written out (a tile of samples at a time)
+  // and multiplied by all rows at once, or the rows are contracted with the
+  // factors one side after the other. Both end in GEMMs; costs in
+  // multiply-adds a sample, a memory access counted as four.
+  const int64_t narrow_side = std::min(l, r);
+  const double cost_write = static_cast<double>(h) * l * r * (t + k + 4.0);
+  const double cost_factors =
+      static_cast<double>(h) * t * k * (l * r + 4.0 * narrow_side);
+  if (cost_write < cost_factors) {
+    const at::Tensor columns = matrix.t();
+    const int64_t tile_rows = RowsPerTile(size());
+    at::Tensor tile = at::empty({std::min(n, tile_rows), size()}, Options());
+    for (int64_t row = 0; row < n; row += tile_rows) {
+      const int64_t row_end = std::min(n, row + tile_rows);
+      at::Tensor rows = tile.narrow(0, 0, row_end - row);
+      Write(row, row_end, /*accumulate=*/false, rows);
+      at::Tensor out = products.narrow(0, row, row_end - row);
+      at::mm_out(out, rows, columns);
+    }
+    return products;
+  }
+
+  const at::Tensor matrices = matrix.reshape({k, h, l, r});
+  const bool right_first = r >= l;
+  const int64_t tile_rows = RowsPerTile(t * k * narrow_side);
+  for (int64_t group = 0; group < h; ++group) {
+    // [K * narrow, wide]
+    const at::Tensor flat =
+        (right_first ? matrices.select(1, group)
+                     : matrices.select(1, group).transpose(1, 2))
+            .reshape({k * narrow_side, right_first ? r : l});
+    const at::Tensor wide =
+        (right_first ? right_ : left_).select(1, group);  // [N, T, wide]
+    const at::Tensor narrow =
+        (right_first ? left_ : right_).select(1, group);  // [N, T, narrow]
+    for (int64_t row = 0; row < n; row += tile_rows) {
+      const int64_t rows = std::min(n, row + tile_rows) - row;
+      const at::Tensor inner =
+          at::mm(wide.narrow(0, row, rows).reshape({rows * t, wide.size(2)}),
+                 flat.t())
+              .view({rows * t, k, narrow_side});
+      at::Tensor outer =
+          at::bmm(
+              inner,
+              narrow.narrow(0, row, rows).reshape({rows * t, narrow_side, 1}))
+              .view({rows, t, k});
+      products.narrow(0, row, rows)
+          .add_(t == 1 ? outer.select(1, 0) : outer.sum(1));
+    }
+  }
+  return products;
+}
+
+at::Tensor OuterProductTerm::WeightedSum(const at::Tensor& weights) const {
+  const int64_t n = left_.size(0), h = left_.size(1), t = left_.size(2);
+  const int64_t l = left_.size(3), r = right_.size(3);
+  const int64_t k = weights.size(0);
+  const int64_t narrow_side = std::min(l, r);
+  const double cost_write = static_cast<double>(h) * l * r * (t + k + 4.0);
+  const double cost_factors =
+      static_cast<double>(h) * t * k * (l * r + 4.0 * narrow_side);
+  if (cost_write < cost_factors) {
+    at::Tensor sums = at::zeros({k, size()}, Options());
+    const int64_t tile_rows = RowsPerTile(size());
+    at::Tensor tile = at::empty({std::min(n, tile_rows), size()}, Options());
+    for (int64_t row = 0; row < n; row += tile_rows) {
+      const int64_t row_end = std::min(n, row + tile_rows);
+      at::Tensor rows = tile.narrow(0, 0, row_end - row);
+      Write(row, row_end, /*accumulate=*/false, rows);
+      sums.addmm_(weights.narrow(1, row, row_end - row), rows);
+    }
+    return sums;
+  }
+  at::Tensor sums = at::empty({k, h, l, r}, Options());
+  for (int64_t group = 0; group < h; ++group) {
+    const at::Tensor left = left_.select(1, group);    // [N, T, L]
+    const at::Tensor right = right_.select(1, group);  // [N, T, R]
+    const at::Tensor left_flat = left.reshape({n * t, l});
+    const at::Tensor right_flat = right.reshape({n * t, r});
+    for (int64_t row = 0; row < k; ++row) {
+      const at::Tensor weight = weights.select(0, row).view({n, 1, 1});
+      at::Tensor out = sums.select(0, row).select(0, group);
+      if (l <= r) {
+        at::mm_out(out, at::mul(left, weight).reshape({n * t, l}).t(),
+                   right_flat);
+      } else {
+        at::mm_out(out, left_flat.t(),
+                   at::mul(right, weight).reshape({n * t, r}));
+      }
+    }
+  }
+  return sums.view({k, size()});
+}
+
+at::Tensor OuterProductTerm::GramSameRange(const GradientTerm& other) const {
+  const auto* outer = dynamic_cast<const OuterProductTerm*>(&other);
+  if (outer == nullptr || outer->left_.size(1) != left_.size(1) ||
+      outer->left_.size(3) != left_.size(3)) {
+    return at::Tensor();
+  }
+  const int64_t n = left_.size(0), h = left_.size(1), t = left_.size(2);
+  const int64_t l = left_.size(3), r = right_.size(3);
+  const int64_t m = outer->left_.size(0), s = outer->left_.size(2);
+  // Multiply-adds a pair of samples: from the factors, or with one side written
+  // out. The factor form also passes over a [N T, M S] product.
+  if (static_cast<double>(t) * s * (l + r + 4.0) > static_cast<double>(l) * r) {
+    return at::Tensor();
+  }
+  at::Tensor gram;
+  const int64_t tile_rows = RowsPerTile(t * m * s);
+  for (int64_t group = 0; group < h; ++group) {
+    const at::Tensor other_left =
+        outer->left_.select(1, group).reshape({m * s, l}).t();
+    const at::Tensor other_right =
+        outer->right_.select(1, group).reshape({m * s, r}).t();
+    for (int64_t row = 0; row < n; row += tile_rows) {
+      const int64_t rows = std::min(n, row + tile_rows) - row;
+      at::Tensor product = at::mm(
+          left_.select(1, group).narrow(0, row, rows).reshape({rows * t, l}),
+          other_left);
+      product.mul_(at::mm(
+          right_.select(1, group).narrow(0, row, rows).reshape({rows * t, r}),
+          other_right));
+      if (t > 1 || s > 1) product = product.view({rows, t, m, s}).sum({1, 3});
+      if (group == 0 && rows == n) {
+        gram = product;
+        continue;
+      }
+      if (!gram.defined()) gram = at::zeros({n, m}, Options());
+      gram.narrow(0, row, rows).add_(product);
+    }
+  }
+  return gram;
+}
+
+at::Tensor OuterProductTerm::RowwiseSameRange(const GradientTerm& other) const {
+  const auto* outer = dynamic_cast<const OuterProductTerm*>(&other);
+  if (outer == nullptr || outer->left_.size(1) != left_.size(1) ||
+      outer->left_.size(3) != left_.size(3)) {
+    return at::Tensor();
+  }
+  const int64_t n = left_.size(0), h = left_.size(1), t = left_.size(2);
+  const int64_t l = left_.size(3), r = right_.size(3);
+  const int64_t s = outer->left_.size(2);
+  if (t == 1 && s == 1) {
+    return at::mul(at::mul(left_, outer->left_).sum(-1),
+                   at::mul(right_, outer->right_).sum(-1))
+        .sum({1, 2});
+  }
+  if (static_cast<double>(t) * s * (l + r + 4.0) >
+      static_cast<double>(t + s) * l * r) {
+    return at::Tensor();
+  }
+  const auto batch = [](const at::Tensor& x) {
+    return x.reshape({x.size(0) * x.size(1), x.size(2), x.size(3)});
+  };
+  at::Tensor products = at::empty({n}, Options());
+  const int64_t tile_rows = RowsPerTile(h * t * s);
+  for (int64_t row = 0; row < n; row += tile_rows) {
+    const int64_t rows = std::min(n, row + tile_rows) - row;
+    at::Tensor product =
+        at::bmm(batch(left_.narrow(0, row, rows)),
+                batch(outer->left_.narrow(0, row, rows)).transpose(1, 2));
+    product.mul_(
+        at::bmm(batch(right_.narrow(0, row, rows)),
+                batch(outer->right_.narrow(0, row, rows)).transpose(1, 2)));
+    products.narrow(0, row, rows).copy_(product.view({rows, h * t * s}).sum(1));
+  }
+  return products;
+}
+
+at::TensorOptions OuterProductTerm::Options() const { return left_.options(); }
+
+RowSparseTerm::RowSparseTerm(int64_t offset, int64_t num_rows,
+                             const at::Tensor& rows, const at::Tensor& values)
+    : GradientTerm(values.size(0), offset, num_rows * values.size(2)),
+      num_rows_(num_rows) {
+  INFLUENCE_CHECK(rows.sizes() == values.sizes().slice(0, 2));
+  const at::Tensor present = rows.ge(0);
+  rows_ = rows.clamp_min(0).contiguous();
+  values_ = at::where(present.unsqueeze(-1), values,
+                      at::zeros({1, 1, 1}, values.options()))
+                .contiguous();
+}
+
+void RowSparseTerm::Write(int64_t begin, int64_t end, bool accumulate,
+                          const at::Tensor& out) const {
+  const int64_t n = end - begin, t = values_.size(1), d = values_.size(2);
+  if (!accumulate) out.zero_();
+  at::Tensor matrices = out.view({n, num_rows_, d});
+  matrices.scatter_add_(
+      1, rows_.narrow(0, begin, n).unsqueeze(-1).expand({n, t, d}),
+      values_.narrow(0, begin, n));
+}
+
+at::Tensor RowSparseTerm::Contract(const at::Tensor& matrix) const {
+  const int64_t n = values_.size(0), t = values_.size(1), d = values_.size(2);
+  const int64_t k = matrix.size(0);
+  const at::Tensor matrices = matrix.reshape({k, num_rows_, d});
+  const at::Tensor rows = rows_.view({n * t});
+  const at::Tensor values = values_.view({1, n * t, d});
+  at::Tensor products = at::empty({n, k}, Options());
+  const int64_t tile_rows = RowsPerTile(n * t * d);
+  for (int64_t row = 0; row < k; row += tile_rows) {
+    const int64_t count = std::min(k, row + tile_rows) - row;
+    const at::Tensor gathered =
+        at::index_select(matrices.narrow(0, row, count), 1, rows);
+    products.narrow(1, row, count)
+        .copy_(at::mul(gathered, values).view({count, n, t * d}).sum(2).t());
+  }
+  return products;
+}
+
+at::Tensor RowSparseTerm::WeightedSum(const at::Tensor& weights) const {
+  const int64_t n = values_.size(0), t = values_.size(1), d = values_.size(2);
+  const int64_t k = weights.size(0);
+  const at::Tensor rows = rows_.view({n * t});
+  at::Tensor sums = at::zeros({k, num_rows_, d}, Options());
+  for (int64_t row = 0; row < k; ++row) {
+    sums.select(0, row).index_add_(
+        0, rows,
+        at::mul(values_, weights.select(0, row).view({n, 1, 1}))
+            .view({n * t, d}));
+  }
+  return sums.view({k, size()});
+}
+
+at::Tensor RowSparseTerm::GramSameRange(const GradientTerm& other) const {
+  const auto* sparse = dynamic_cast<const RowSparseTerm*>(&other);
+  if (sparse == nullptr || sparse->values_.size(2) != values_.size(2)) {
+    return at::Tensor();
+  }
+  const int64_t n = values_.size(0), t = values_.size(1), d = values_.size(2);
+  const int64_t m = sparse->values_.size(0), s = sparse->values_.size(1);
+  // All pairs of positions, or one side written out and gathered from.
+  if (static_cast<double>(t) * s >
+      static_cast<double>(t) + static_cast<double>(num_rows_) / n) {
+    return at::Tensor();
+  }
+  at::Tensor gram = at::empty({n, m}, Options());
+  const at::Tensor other_values = sparse->values_.view({m * s, d}).t();
+  const at::Tensor other_rows = sparse->rows_.view({1, m * s});
+  const int64_t tile_rows = RowsPerTile(t * m * s);
+  for (int64_t row = 0; row < n; row += tile_rows) {
+    const int64_t count = std::min(n, row + tile_rows) - row;
+    at::Tensor product = at::mm(
+        values_.narrow(0, row, count).view({count * t, d}), other_values);
+    product.mul_(
+        at::eq(rows_.narrow(0, row, count).view({count * t, 1}), other_rows));
+    gram.narrow(0, row, count)
+        .copy_(product.view({count, t, m, s}).sum({1, 3}));
+  }
+  return gram;
+}
+
+at::Tensor RowSparseTerm::RowwiseSameRange(const GradientTerm& other) const {
+  const auto* sparse = dynamic_cast<const RowSparseTerm*>(&other);
+  if (sparse == nullptr || sparse->values_.size(2) != values_.size(2)) {
+    return at::Tensor();
+  }
+  const int64_t n = values_.size(0), t = values_.size(1);
+  const int64_t s = sparse->values_.size(1);
+  at::Tensor products = at::empty({n}, Options());
+  const int64_t tile_rows = RowsPerTile(t * s);
+  for (int64_t row = 0; row < n; row += tile_rows) {
+    const int64_t count = std::min(n, row + tile_rows) - row;
+    at::Tensor product =
+        at::bmm(values_.narrow(0, row, count),
+                sparse->values_.narrow(0, row, count).transpose(1, 2));
+    product.mul_(at::eq(rows_.narrow(0, row, count).unsqueeze(2),
+                        sparse->rows_.narrow(0, row, count).unsqueeze(1)));
+    products.narrow(0, row, count).copy_(product.sum({1, 2}));
+  }
+  return products;
+}
+
+at::TensorOptions RowSparseTerm::Options() const { return values_.options(); }
+
+}  // namespace influence

@@ -1,0 +1,118 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+//
+// Observes the operators that a model calls on the current thread and records
+// each use of a trainable parameter.
+//
+//   OperatorCapture capture(model.parameters());
+//   {
+//     OperatorCapture::Scope scope(&capture);
+//     output = model.Forward(x);
+//   }
+//   for (const CapturedUse& use : capture.uses()) ...
+//
+// A parameter is recognised by its storage, so that views of it (a transpose, a
+// third of a fused weight) count as the parameter. Operators made of other
+// operators are recorded once: where a rule knows the outer one, what it calls
+// is not looked at; where none does, its parts are.
+#ifndef INFLUENCE_GRADIENTS_OPERATOR_CAPTURE_H_
+#define INFLUENCE_GRADIENTS_OPERATOR_CAPTURE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "ATen/core/Tensor.h"
+#include "absl/container/flat_hash_map.h"
+#include "gradients/layer_rule.h"
+#include "gradients/layer_rule_registry.h"
+#include "gradients/model.h"
+
+namespace influence {
+
+// A call that a rule serves.
+struct CapturedUse {
+  const LayerRule* rule;
+  OperatorCall call;
+  // A stand-in that holds the output's place in the autograd graph as it was
+  // right after the call, whatever is done to the output in place later:
+  // torch::autograd::grad() with respect to it gives the output's gradient.
+  at::Tensor output_handle;
+  // The arguments the rule will read and their versions at the call.
+  std::vector<size_t> value_arguments;
+  std::vector<uint32_t> value_versions;
+
+  // Whether an argument that the rule reads was modified since the call.
+  bool ValuesModified() const;
+};
+
+// A use of a parameter that no rule serves.
+struct UncoveredUse {
+  int64_t parameter;
+  std::string operator_name;
+};
+
+// Not thread-safe; an object is used on one thread. Objects on different
+// threads do not see each other.
+class OperatorCapture {
+ public:
+  // Borrows `parameters`, which must outlive this object.
+  explicit OperatorCapture(
+      const std::vector<NamedParameter>& parameters,
+      const LayerRuleRegistry& registry = LayerRuleRegistry::Default());
+  OperatorCapture(const OperatorCapture&) = delete;
+  OperatorCapture& operator=(const OperatorCapture&) = delete;
+
+  // Records while it exists. Scopes on one thread do not nest.
+  class Scope {
+   public:
+    explicit Scope(OperatorCapture* capture);
+    ~Scope();
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    uint64_t callback_;
+  };
+
+  // In the order of the calls.
+  std::vector<CapturedUse>& uses() { return uses_; }
+  const std::vector<UncoveredUse>& uncovered_uses() const {
+    return uncovered_uses_;
+  }
+
+  // Operators that draw random numbers or mix the samples of a batch as called
+  // ("aten::dropout", "aten::batch_norm with batch statistics").
+  const std::vector<std::string>& coupling_operators() const {
+    return coupling_operators_;
+  }
+
+ private:
+  struct Call;
+  struct Callbacks;
+
+  struct Range {  // A parameter's place in its storage, in elements.
+    int64_t begin, end;
+    int64_t parameter;
+    bool contiguous;
+  };
+
+  // Appends the parameters that `tensor` at `position` is a differentiable view
+  // of: to `found` where it lies within one row-major parameter, which is what
+  // rules understand, to `others` otherwise.
+  void FindParameters(const at::Tensor& tensor, size_t position,
+                      std::vector<ParameterArgument>* found,
+                      std::vector<ParameterArgument>* others) const;
+
+  const LayerRuleRegistry& registry_;
+  absl::flat_hash_map<const void*, std::vector<Range>> by_storage_;
+  std::vector<CapturedUse> uses_;
+  std::vector<UncoveredUse> uncovered_uses_;
+  std::vector<std::string> coupling_operators_;
+  int64_t num_events_ = 0;    // Uses of either kind so far.
+  int64_t inside_known_ = 0;  // Nesting depth below a call that a rule knows.
+};
+
+}  // namespace influence
+
+#endif  // INFLUENCE_GRADIENTS_OPERATOR_CAPTURE_H_
