@@ -8,7 +8,7 @@ set -euo pipefail
 readonly LAYERS='//base/... + //gradients/... + //operators/... +
   //influence/... + //calculators/...'
 
-query() { bazel query --noshow_progress "$1" | sort; }
+query() { bazel query --noshow_progress --order_output=no "$1" | sort; }
 
 public=$(query "attr(visibility, '//visibility:public',
   kind(cc_library, ${LAYERS})) except attr(testonly, 1, ${LAYERS})")
