@@ -5,8 +5,11 @@
 // variables ASAN_OPTIONS, TSAN_OPTIONS, ... still override them.
 extern "C" {
 
+// An allocation that is too large fails as it does without the sanitizer: the
+// library answers it with a Status, and tests see to that.
 const char* __asan_default_options() {
-  return "detect_stack_use_after_return=1:strict_init_order=1";
+  return "allocator_may_return_null=1:detect_stack_use_after_return=1:"
+         "strict_init_order=1";
 }
 
 const char* __ubsan_default_options() { return "print_stacktrace=1"; }
@@ -23,7 +26,8 @@ const char* __lsan_default_options() { return "print_suppressions=0"; }
 // Neither LibTorch nor the OpenMP runtime is instrumented: a lock or a barrier
 // inside them is invisible, and what they order looks like a race.
 const char* __tsan_default_options() {
-  return "halt_on_error=1:ignore_noninstrumented_modules=1";
+  return "allocator_may_return_null=1:halt_on_error=1:"
+         "ignore_noninstrumented_modules=1";
 }
 
 // What threads of our own do is checked. The bodies of at::parallel_for are not,
