@@ -2,7 +2,6 @@
 #include "calculators/npy_file.h"
 
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,6 +9,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <iterator>
 #include <system_error>
@@ -59,7 +59,7 @@ absl::Status WriteAt(int descriptor, const char* data, int64_t size,
 
 // Takes the space on the disk now if the file system knows how to.
 absl::Status Reserve(int descriptor, int64_t size, absl::string_view path) {
-  int result;
+  int result = 0;
   do {
     result = fallocate(descriptor, 0, 0, size);
   } while (result != 0 && errno == EINTR);
@@ -390,7 +390,7 @@ absl::Status NpyWriter::Commit() {
   }
   const char* from = temporary_path_.c_str();
   const char* to = path_.c_str();
-  int result;
+  int result = 0;
   if (overwrite_) {
     result = rename(from, to);
   } else {

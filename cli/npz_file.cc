@@ -95,7 +95,7 @@ class MemberStream {
   // There is nothing more, and the checksum is right (libzip compares it when
   // the end is reached).
   absl::Status ExpectEnd() {
-    char extra;
+    char extra = '\0';
     const int64_t count = zip_fread(file_.get(), &extra, 1);
     if (count < 0) return Damaged();
     if (count == 0) return absl::OkStatus();
