@@ -1,0 +1,60 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+//
+// The `influence` command. docs/command_line.md describes it.
+#include <signal.h>
+#include <unistd.h>
+
+#include <iostream>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/torch_boundary.h"
+#include "cli/console.h"
+#include "cli/inspect_command.h"
+#include "cli/interruption.h"
+#include "cli/options.h"
+#include "cli/scores_command.h"
+#include "cli/terminal_progress.h"
+#include "cli/usage_error.h"
+
+namespace influence {
+namespace {
+
+absl::Status Run(const std::vector<std::string>& arguments) {
+  const absl::StatusOr<CommandLine> line = ParseCommandLine(arguments);
+  if (!line.ok()) return line.status();
+  const auto console = [](bool quiet) {
+    return Console(&std::cout, &std::cerr, DetectTerminal(STDERR_FILENO),
+                   quiet);
+  };
+  if (const auto* request = std::get_if<TextRequest>(&*line)) {
+    Console text = console(/*quiet=*/true);
+    return text.Print(request->text);
+  }
+  if (const auto* options = std::get_if<InspectOptions>(&*line)) {
+    Console inspect = console(options->quiet);
+    return RunInspect(*options, inspect);
+  }
+  const auto& options = std::get<ScoresOptions>(*line);
+  Console scores = console(options.quiet);
+  return RunScores(options, scores);
+}
+
+}  // namespace
+}  // namespace influence
+
+int main(int argc, char** argv) {
+  influence::HandleInterruptions();
+  // Writing to a closed pipe shall be an error that can be reported.
+  signal(SIGPIPE, SIG_IGN);
+  const absl::Status status = influence::CatchTorch("influence", [&] {
+    return influence::Run(std::vector<std::string>(argv + 1, argv + argc));
+  });
+  if (!status.ok()) {
+    std::cerr << influence::ErrorLine(status) << std::endl;
+  }
+  return influence::ExitCode(status);
+}

@@ -1,0 +1,104 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+#include "cli/interruption.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "base/status_macros.h"
+#include "cli/usage_error.h"
+
+namespace influence {
+namespace {
+
+struct State {
+  absl::Mutex mutex;
+  std::string path ABSL_GUARDED_BY(mutex);  // Empty where there is none.
+};
+
+// Never destroyed: the watching thread may outlive main().
+State& GlobalState() {
+  static State* const state = new State;
+  return *state;
+}
+
+absl::string_view SignalName(int signal) {
+  switch (signal) {
+    case SIGINT:
+      return "SIGINT";
+    case SIGTERM:
+      return "SIGTERM";
+    default:
+      return "SIGHUP";
+  }
+}
+
+void WriteAll(int descriptor, absl::string_view text) {
+  while (!text.empty()) {
+    const ssize_t written = write(descriptor, text.data(), text.size());
+    if (written <= 0) return;
+    text.remove_prefix(written);
+  }
+}
+
+[[noreturn]] void EndProcess(int signal) {
+  State& state = GlobalState();
+  // Not given back: nothing may be created any more.
+  state.mutex.Lock();
+  if (!state.path.empty()) unlink(state.path.c_str());
+  // The bar that may be on the terminal stays, the error gets its own line.
+  WriteAll(STDERR_FILENO,
+           absl::StrCat(isatty(STDERR_FILENO) == 1 ? "\n" : "",
+                        "influence: error: run: found ", SignalName(signal),
+                        ", expected to finish; no output is left behind\n"));
+  _exit(kExitFailure);
+}
+
+}  // namespace
+
+void HandleInterruptions() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  struct sigaction hang_up;
+  if (sigaction(SIGHUP, nullptr, &hang_up) == 0 &&
+      hang_up.sa_handler != SIG_IGN) {
+    sigaddset(&signals, SIGHUP);
+  }
+  // Threads inherit the mask, so the watching thread alone sees the signals.
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  GlobalState();
+  std::thread([signals] {
+    int signal = 0;
+    while (sigwait(&signals, &signal) != 0) {
+    }
+    EndProcess(signal);
+  }).detach();
+}
+
+absl::StatusOr<std::unique_ptr<InterruptibleFile>> InterruptibleFile::Create(
+    absl::FunctionRef<absl::StatusOr<std::string>()> create) {
+  State& state = GlobalState();
+  absl::MutexLock lock(&state.mutex);
+  INFLUENCE_CHECK(state.path.empty());
+  INFLUENCE_ASSIGN_OR_RETURN(state.path, create());
+  return std::unique_ptr<InterruptibleFile>(new InterruptibleFile);
+}
+
+InterruptibleFile::~InterruptibleFile() {
+  State& state = GlobalState();
+  absl::MutexLock lock(&state.mutex);
+  state.path.clear();
+}
+
+}  // namespace influence
