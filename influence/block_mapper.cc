@@ -340,11 +340,18 @@ BlockMapper::GenerateInteractionsFromTransformedGrads(
     int64_t input) const {
   const std::vector<ParameterBlock>& blocks = parts_->blocks.blocks();
   for (const auto& [name, tensor] : left_factors) {
-    INFLUENCE_RETURN_IF_ERROR(composition(name).status());
+    const absl::Status known = composition(name).status();
+    if (!known.ok()) return absl::InvalidArgumentError(known.message());
   }
   std::vector<at::Tensor> factors(blocks.size());
   for (size_t b = 0; b < blocks.size(); ++b) {
-    INFLUENCE_ASSIGN_OR_RETURN(factors[b], left_factors.Find(blocks[b].name));
+    absl::StatusOr<at::Tensor> found = left_factors.Find(blocks[b].name);
+    if (!found.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("factors: found none of block ", blocks[b].name,
+                       ", expected ", "an entry for every block"));
+    }
+    factors[b] = *std::move(found);
     INFLUENCE_RETURN_IF_ERROR(
         ValidateFactors(absl::StrCat("factors of block ", blocks[b].name),
                         factors[b], blocks[b].size));

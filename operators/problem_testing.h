@@ -1,6 +1,7 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 //
-// Small models with seeded parameters and data, for tests and benchmarks.
+// Small models with seeded parameters and data, and dense curvatures to compare
+// with, for tests and benchmarks.
 #ifndef INFLUENCE_OPERATORS_PROBLEM_TESTING_H_
 #define INFLUENCE_OPERATORS_PROBLEM_TESTING_H_
 
@@ -10,6 +11,7 @@
 
 #include "ATen/core/Tensor.h"
 #include "gradients/batch.h"
+#include "gradients/gradient_provider.h"
 #include "gradients/model.h"
 
 namespace influence {
@@ -32,6 +34,25 @@ std::shared_ptr<const Model> TanhMlp(const std::vector<int64_t>& widths,
 Batch SeededClassification(int64_t size, int64_t num_features,
                            int64_t num_classes, at::ScalarType dtype,
                            uint64_t seed);
+
+// What curvatures are defined to be, formed as dense float64 matrices by other
+// means than the operators': from whole gradients, one sample and one parameter
+// at a time. [P, P] for the parameters of the provider's selection. They end
+// the process on an error.
+
+// Central differences of the mean gradient: exact to about 1e-9 of the largest
+// entry where model and loss are smooth and of order one. Float64 models only;
+// changes the parameters meanwhile and puts them back.
+at::Tensor HessianByDifferences(const GradientProvider& provider,
+                                const Batch& batch);
+
+// mean_n g_n g_n^T.
+at::Tensor DenseGaussNewton(const GradientProvider& provider,
+                            const Batch& batch);
+
+// mean_n J_n^T H_n J_n, row by row of J_n, H_n by autograd of the loss alone.
+at::Tensor DenseGeneralizedGaussNewton(const GradientProvider& provider,
+                                       const Batch& batch);
 
 }  // namespace influence
 

@@ -1,0 +1,164 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+#include "influence/regularization.h"
+
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "ATen/core/Tensor.h"
+#include "ATen/ops/zeros.h"
+#include "absl/status/status.h"
+#include "gmock/gmock.h"
+#include "gradients/autograd_gradient_provider.h"
+#include "gradients/batch.h"
+#include "gradients/batch_sequence.h"
+#include "gradients/gradient_provider.h"
+#include "gradients/model.h"
+#include "gradients/parameter_blocks.h"
+#include "gradients/per_sample_function.h"
+#include "gtest/gtest.h"
+#include "operators/problem_testing.h"
+#include "tests/support/function_model.h"
+#include "tests/support/status_matchers.h"
+
+namespace influence {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+
+class RegularizationTest : public testing::Test {
+ protected:
+  std::shared_ptr<const Model> model_ = TanhMlp({3, 4, 2}, at::kDouble, 1);
+  ParameterBlocks layers_ =
+      ParameterBlocks::Create(*model_, BlockStructure::kLayer);  // "0", "2"
+};
+
+TEST_F(RegularizationTest, OneValueServesAllBlocks) {
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(Regularization regularization,
+                                 Regularization::Parse("1e-3"));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(std::vector<double> values,
+                                 regularization.Resolve(layers_));
+  EXPECT_THAT(values, ElementsAre(1e-3, 1e-3));
+  EXPECT_EQ(regularization.ToString(), "0.001");
+}
+
+TEST_F(RegularizationTest, ValuesByBlockAreMatchedByName) {
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(Regularization regularization,
+                                 Regularization::Parse("2=0.25,0=0"));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(std::vector<double> values,
+                                 regularization.Resolve(layers_));
+  EXPECT_THAT(values, ElementsAre(0, 0.25));
+  EXPECT_EQ(regularization.ToString(), "2=0.25,0=0");
+}
+
+TEST_F(RegularizationTest, ValuesByBlockMustFitTheBlocks) {
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(Regularization missing,
+                                 Regularization::Parse("0=1"));
+  EXPECT_THAT(missing.Resolve(layers_),
+              StatusIs(kInvalid, HasSubstr("no value for block 2")));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(Regularization unknown,
+                                 Regularization::Parse("0=1,2=1,4=1"));
+  EXPECT_THAT(unknown.Resolve(layers_),
+              StatusIs(kInvalid,
+                       AllOf(HasSubstr("unknown block 4"), HasSubstr("0, 2"))));
+}
+
+TEST_F(RegularizationTest, AutoIsTheDefaultAndReadBack) {
+  EXPECT_TRUE(Regularization().is_auto());
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(Regularization parsed,
+                                 Regularization::Parse("auto"));
+  EXPECT_TRUE(parsed.is_auto());
+  EXPECT_EQ(parsed.ToString(), "auto");
+}
+
+TEST_F(RegularizationTest, RefusesOtherTextsAndValues) {
+  for (const char* text :
+       {"", "automatic", "=1", "0=", "0=a", "0=1,,2=1", "1e-3x"}) {
+    EXPECT_THAT(Regularization::Parse(text),
+                StatusIs(kInvalid, HasSubstr("regularization: found")))
+        << '"' << text << '"';
+  }
+  for (const char* text : {"-1", "nan", "inf"}) {
+    EXPECT_THAT(Regularization::Parse(text),
+                StatusIs(kInvalid, HasSubstr("regularization: found")))
+        << '"' << text << '"';
+  }
+  EXPECT_THAT(Regularization::Parse("0=1,2=-1"),
+              StatusIs(kInvalid, HasSubstr("block 2: found -1")));
+  EXPECT_THAT(Regularization::ByBlock({{"0", 1}, {"0", 2}}),
+              StatusIs(kInvalid, HasSubstr("block 0 twice")));
+  EXPECT_THAT(Regularization::Constant(std::numeric_limits<double>::infinity()),
+              StatusIs(kInvalid, HasSubstr("regularization")));
+}
+
+TEST_F(RegularizationTest, TextKeepsEveryDigit) {
+  const double value = 0.1 + 0.2;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(Regularization regularization,
+                                 Regularization::Constant(value));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      Regularization parsed, Regularization::Parse(regularization.ToString()));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(std::vector<double> values,
+                                 parsed.Resolve(layers_));
+  EXPECT_EQ(values[0], value);
+}
+
+TEST_F(RegularizationTest, AutoIsATenthOfTheMeanDiagonalOfGaussNewton) {
+  const Batch batch = SeededClassification(7, 3, 2, at::kDouble, 2);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      auto provider,
+      AutogradGradientProvider::Create(model_, CrossEntropyLoss()));
+  const at::Tensor diagonal = DenseGaussNewton(*provider, batch).diagonal();
+  std::vector<at::Tensor> matrices;
+  for (const ParameterBlock& block : layers_.blocks()) {
+    matrices.push_back(DenseGaussNewton(*provider, batch)
+                           .narrow(0, block.offset, block.size)
+                           .narrow(1, block.offset, block.size));
+  }
+  for (const int64_t batch_size : {7, 3, 1}) {
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(
+        auto data, TensorBatchSequence::Create(batch, batch_size));
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(
+        std::vector<double> values,
+        AutoRegularization(*provider, layers_, data));
+    ASSERT_EQ(values.size(), 2);
+    for (size_t b = 0; b < 2; ++b) {
+      const ParameterBlock& block = layers_.blocks()[b];
+      const double expected =
+          0.1 *
+          diagonal.narrow(0, block.offset, block.size).mean().item<double>();
+      EXPECT_NEAR(values[b], expected, 1e-14 * expected);
+    }
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(
+        std::vector<double> from_matrices,
+        AutoRegularizationFromGaussNewton(layers_, matrices));
+    EXPECT_THAT(from_matrices,
+                testing::Pointwise(testing::DoubleNear(1e-15), values));
+  }
+}
+
+TEST_F(RegularizationTest, AutoAsksForAValueWhereAllGradientsAreZero) {
+  const at::Tensor unused = ParameterLike(at::zeros({2}, at::kDouble));
+  const at::Tensor w = ParameterLike(SeededNormal({2, 3}, at::kDouble, 1));
+  const auto model = std::make_shared<const FunctionModel>(
+      std::vector<NamedParameter>{{"used.w", w}, {"dead.w", unused}},
+      [w](const std::vector<at::Tensor>& x) { return x[0].matmul(w.t()); });
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      auto provider,
+      AutogradGradientProvider::Create(model, CrossEntropyLoss()));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      auto data, TensorBatchSequence::Create(
+                     SeededClassification(4, 3, 2, at::kDouble, 2), 4));
+  EXPECT_THAT(
+      AutoRegularization(
+          *provider, ParameterBlocks::Create(*model, BlockStructure::kLayer),
+          data),
+      StatusIs(kInvalid,
+               AllOf(HasSubstr("block dead"), HasSubstr("--regularization"))));
+}
+
+}  // namespace
+}  // namespace influence
