@@ -14,24 +14,25 @@ struct Kernels {
   bool math = true;
 };
 
-// Templates, because the oldest LibTorch that is supported has no such
-// settings: it always uses the mathematical kernel where a gradient is wanted.
+// Templates, because the oldest LibTorch that is supported has no memory
+// efficient kernel to switch off.
 template <typename Context>
 Kernels EnabledKernels(const Context& context) {
-  if constexpr (requires(const Context& c) { c.userEnabledFlashSDP(); }) {
-    return {context.userEnabledFlashSDP(), context.userEnabledMemEfficientSDP(),
-            context.userEnabledMathSDP()};
-  } else {
-    return {};
+  Kernels kernels;
+  kernels.flash = context.userEnabledFlashSDP();
+  kernels.math = context.userEnabledMathSDP();
+  if constexpr (requires { context.userEnabledMemEfficientSDP(); }) {
+    kernels.memory_efficient = context.userEnabledMemEfficientSDP();
   }
+  return kernels;
 }
 
 template <typename Context>
 void EnableKernels(const Kernels& kernels, Context& context) {
-  if constexpr (requires(Context & c) { c.setSDPUseFlash(true); }) {
-    context.setSDPUseFlash(kernels.flash);
+  context.setSDPUseFlash(kernels.flash);
+  context.setSDPUseMath(kernels.math);
+  if constexpr (requires { context.setSDPUseMemEfficient(true); }) {
     context.setSDPUseMemEfficient(kernels.memory_efficient);
-    context.setSDPUseMath(kernels.math);
   }
 }
 
