@@ -20,6 +20,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/without_root_privileges.h"
 
 namespace influence {
 namespace {
@@ -174,6 +175,17 @@ TEST_F(NpyFileTest, RefusesWhatIsNotAFile) {
   EXPECT_THAT(NpyFile::Open(Path("pipe")),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        HasSubstr("found a device, pipe or socket")));
+}
+
+TEST_F(NpyFileTest, RefusesAFileWithoutPermission) {
+  fs::copy("calculators/testdata/vector.npy", Path("v.npy"));
+  fs::permissions(Path("v.npy"), fs::perms::none);
+  const WithoutRootPrivileges guard;
+  EXPECT_THAT(NpyFile::Open(Path("v.npy")),
+              StatusIs(absl::StatusCode::kPermissionDenied,
+                       absl::StrCat(Path("v.npy"),
+                                    ": found \"Permission denied\", expected "
+                                    "a readable file")));
 }
 
 TEST_F(NpyFileTest, RefusesAnObjectArray) {
@@ -399,11 +411,12 @@ TEST_F(NpyWriterTest, RefusesBadArraysAndPaths) {
 }
 
 TEST_F(NpyWriterTest, RefusesAFolderWithoutPermission) {
-  if (geteuid() == 0) GTEST_SKIP() << "permissions do not bind root";
   fs::permissions(folder_, fs::perms::owner_read | fs::perms::owner_exec);
+  const WithoutRootPrivileges guard;
   EXPECT_THAT(NpyWriter::Create(Path("a.npy"), {2}, at::kFloat, false).status(),
               StatusIs(absl::StatusCode::kPermissionDenied,
-                       HasSubstr("expected a writable folder")));
+                       AllOf(StartsWith(Path("a.npy")),
+                             HasSubstr("expected a writable folder"))));
 }
 
 TEST_F(NpyWriterTest, NoticesBeforehandThatTheSpaceIsMissing) {

@@ -25,7 +25,7 @@ namespace influence {
 namespace {
 
 constexpr uint64_t kSeed = 20260101;
-constexpr int kMutationsOfAFile = 4000;
+constexpr int kMutationsOfAFile = 2000;
 
 // Random edits of bytes. Not std distributions, whose results differ between
 // libraries.

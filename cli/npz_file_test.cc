@@ -18,6 +18,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/without_root_privileges.h"
 
 namespace influence {
 namespace {
@@ -120,6 +121,15 @@ TEST_F(NpzFileTest, RefusesWhatIsNotAnArchive) {
   EXPECT_THAT(NpzFile::Open(Archive("no zip")),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        HasSubstr("found \"Not a zip archive\"")));
+}
+
+TEST_F(NpzFileTest, RefusesAFileWithoutPermission) {
+  const std::string path = Archive(ZipBytes({}));
+  fs::permissions(path, fs::perms::none);
+  const WithoutRootPrivileges guard;
+  EXPECT_THAT(NpzFile::Open(path),
+              StatusIs(absl::StatusCode::kPermissionDenied,
+                       StartsWith(path + ": found \"Can't open file")));
 }
 
 TEST_F(NpzFileTest, RefusesEveryPrefixOfAnArchive) {
