@@ -20,6 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "gradients/autograd_gradient_provider.h"
@@ -27,10 +28,12 @@
 #include "gradients/coverage_report.h"
 #include "gradients/factored_gradients.h"
 #include "gradients/gradient_provider.h"
+#include "gradients/gradient_term.h"
 #include "gradients/layer_rule.h"
 #include "gradients/model.h"
 #include "gradients/operator_capture.h"
 #include "gradients/per_sample_function.h"
+#include "gradients/rules/embedding_rule.h"
 #include "gradients/sample_axis.h"
 #include "torch/csrc/autograd/autograd.h"
 
@@ -48,6 +51,8 @@ struct CapturingGradientProvider::Plan {
   };
 
   std::vector<Use> uses;
+  // The embeddings whose outputs became derived parameters, by their order.
+  std::vector<int64_t> derived_embeddings;
   CoverageReport coverage;  // By parameter, in the model's order.
 };
 
@@ -62,16 +67,17 @@ constexpr double kCouplingTolerance = 1e-6;
 // A forward pass and what was observed of it.
 struct Observation {
   std::vector<CapturedUse> uses;
+  std::vector<DerivedParameter> derived;
   std::vector<UncoveredUse> uncovered_uses;
   std::vector<std::string> coupling_operators;
   at::Tensor output;
   at::Tensor values;  // [N]
 };
 
-absl::StatusOr<Observation> Observe(const Model& model,
-                                    const PerSampleFunction& function,
-                                    const Batch& batch) {
-  OperatorCapture capture(model.parameters());
+absl::StatusOr<Observation> Observe(
+    const Model& model, const PerSampleFunction& function,
+    const std::vector<int64_t>& derived_embeddings, const Batch& batch) {
+  OperatorCapture capture(model.parameters(), derived_embeddings);
   Observation observation;
   {
     OperatorCapture::Scope scope(&capture);
@@ -80,6 +86,7 @@ absl::StatusOr<Observation> Observe(const Model& model,
                                function.Evaluate(observation.output, batch.y));
   }
   observation.uses = std::move(capture.uses());
+  observation.derived = std::move(capture.derived());
   observation.uncovered_uses = capture.uncovered_uses();
   observation.coupling_operators = capture.coupling_operators();
   return observation;
@@ -162,9 +169,13 @@ std::optional<SampleAxis> AxisFor(const SampleAxis& planned,
   return axis;
 }
 
-bool SameCalls(const std::vector<CapturedUse>& uses,
-               const std::vector<Plan::Use>& planned) {
-  if (uses.size() != planned.size()) return false;
+bool SameCalls(const Observation& observation, const Plan& plan) {
+  const std::vector<CapturedUse>& uses = observation.uses;
+  const std::vector<Plan::Use>& planned = plan.uses;
+  if (uses.size() != planned.size() ||
+      observation.derived.size() != plan.derived_embeddings.size()) {
+    return false;
+  }
   for (size_t i = 0; i < uses.size(); ++i) {
     const OperatorCall& call = uses[i].call;
     if (call.name != planned[i].operator_name ||
@@ -194,6 +205,30 @@ absl::StatusOr<Batch> Rows(const Batch& batch,
   return selected;
 }
 
+// The model's own parameter that index `parameter` stands for.
+int64_t OwnParameter(int64_t parameter, int64_t num_tensors,
+                     const std::vector<DerivedParameter>& derived) {
+  return parameter < num_tensors
+             ? parameter
+             : derived[parameter - num_tensors].call.parameters[0].parameter;
+}
+
+// The embeddings whose output has the same shape for 2 and for 3 samples.
+std::vector<int64_t> ConstantEmbeddings(const Observation& two,
+                                        const Observation& three) {
+  std::vector<int64_t> constant;
+  if (two.uses.size() != three.uses.size()) return constant;
+  int64_t num_embeddings = 0;
+  for (size_t i = 0; i < two.uses.size(); ++i) {
+    if (two.uses[i].rule->name() != "embedding") continue;
+    if (two.uses[i].call.output_shape == three.uses[i].call.output_shape) {
+      constant.push_back(num_embeddings);
+    }
+    ++num_embeddings;
+  }
+  return constant;
+}
+
 absl::StatusOr<std::shared_ptr<Plan>> MakePlan(
     const Model& model, const PerSampleFunction& function, const Batch& probe) {
   const int64_t last = probe.size() - 1;
@@ -203,15 +238,24 @@ absl::StatusOr<std::shared_ptr<Plan>> MakePlan(
       const Batch three,
       Rows(probe, {0, std::min<int64_t>(1, last), std::min<int64_t>(2, last)}));
   INFLUENCE_ASSIGN_OR_RETURN(const Batch one, Rows(probe, {0}));
-  INFLUENCE_ASSIGN_OR_RETURN(Observation observed,
-                             Observe(model, function, two));
-  if (!observed.coupling_operators.empty()) {
-    return CouplingError(model, observed.coupling_operators[0]);
+  auto plan = std::make_shared<Plan>();
+  INFLUENCE_ASSIGN_OR_RETURN(Observation again,
+                             Observe(model, function, {}, two));
+  if (!again.coupling_operators.empty()) {
+    return CouplingError(model, again.coupling_operators[0]);
   }
-  INFLUENCE_ASSIGN_OR_RETURN(Observation again, Observe(model, function, two));
   INFLUENCE_ASSIGN_OR_RETURN(Observation larger,
-                             Observe(model, function, three));
-  INFLUENCE_ASSIGN_OR_RETURN(Observation alone, Observe(model, function, one));
+                             Observe(model, function, {}, three));
+  plan->derived_embeddings = ConstantEmbeddings(again, larger);
+  INFLUENCE_ASSIGN_OR_RETURN(
+      Observation observed,
+      Observe(model, function, plan->derived_embeddings, two));
+  if (!plan->derived_embeddings.empty()) {
+    INFLUENCE_ASSIGN_OR_RETURN(
+        larger, Observe(model, function, plan->derived_embeddings, three));
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(Observation alone,
+                             Observe(model, function, {}, one));
 
   // Rounding differs between batch sizes, chance and coupling by far more.
   const double tolerance = model.dtype() == at::kDouble ? 1e-8 : 1e-3;
@@ -231,13 +275,25 @@ absl::StatusOr<std::shared_ptr<Plan>> MakePlan(
                                function.name(), value_alone, value));
   }
 
-  auto plan = std::make_shared<Plan>();
-  const size_t num_tensors = model.parameters().size();
+  const int64_t num_tensors = static_cast<int64_t>(model.parameters().size());
   std::vector<std::vector<std::string>> rules(num_tensors);
   std::vector<std::string> reasons(num_tensors);
-  const auto uncover = [&](int64_t parameter, const std::string& reason) {
-    if (reasons[parameter].empty()) reasons[parameter] = reason;
+  const auto own = [&](int64_t parameter) {
+    return OwnParameter(parameter, num_tensors, observed.derived);
   };
+  const auto add_rule = [&](int64_t parameter, absl::string_view rule) {
+    std::vector<std::string>& names = rules[parameter];
+    if (std::find(names.begin(), names.end(), rule) == names.end()) {
+      names.emplace_back(rule);
+    }
+  };
+  const auto uncover = [&](int64_t parameter, const std::string& reason) {
+    std::string& first = reasons[own(parameter)];
+    if (first.empty()) first = reason;
+  };
+  for (const DerivedParameter& derived : observed.derived) {
+    add_rule(derived.call.parameters[0].parameter, "embedding");
+  }
   for (const UncoveredUse& use : observed.uncovered_uses) {
     uncover(use.parameter, absl::StrCat("no rule for ", use.operator_name));
   }
@@ -249,7 +305,7 @@ absl::StatusOr<std::shared_ptr<Plan>> MakePlan(
         use.call.name, use.call.parameters,
         static_cast<int64_t>(use.call.output_shape.size()), std::nullopt});
   }
-  const bool same_calls = SameCalls(larger.uses, plan->uses);
+  const bool same_calls = SameCalls(larger, *plan);
   for (size_t i = 0; i < observed.uses.size(); ++i) {
     const CapturedUse& use = observed.uses[i];
     std::string reason;
@@ -273,16 +329,17 @@ absl::StatusOr<std::shared_ptr<Plan>> MakePlan(
       }
     }
     for (const ParameterArgument& argument : use.call.parameters) {
-      std::vector<std::string>& names = rules[argument.parameter];
-      const std::string name(use.rule->name());
-      if (std::find(names.begin(), names.end(), name) == names.end()) {
-        names.push_back(name);
+      if (argument.parameter < num_tensors) {
+        add_rule(argument.parameter, use.rule->name());
+      } else if (use.rule->name() != "elementwise") {
+        uncover(argument.parameter,
+                absl::StrCat("embedded positions used by ", use.call.name));
       }
       if (!reason.empty()) uncover(argument.parameter, reason);
     }
   }
 
-  for (size_t i = 0; i < num_tensors; ++i) {
+  for (int64_t i = 0; i < num_tensors; ++i) {
     const NamedParameter& parameter = model.parameters()[i];
     const bool covered = reasons[i].empty();
     plan->coverage.parameters.push_back(
@@ -409,10 +466,13 @@ absl::StatusOr<FactoredGradients> CapturingGradientProvider::DoFactoredGrads(
 
   if (any_covered) {
     at::AutoGradMode grad_mode(true);
-    INFLUENCE_ASSIGN_OR_RETURN(Observation observed,
-                               Observe(model(), function(), batch));
-    if (!SameCalls(observed.uses, plan_->uses)) {
-      return by_autograd(selection());
+    INFLUENCE_ASSIGN_OR_RETURN(
+        Observation observed,
+        Observe(model(), function(), plan_->derived_embeddings, batch));
+    if (!SameCalls(observed, *plan_)) return by_autograd(selection());
+    const int64_t num_tensors = static_cast<int64_t>(all.size());
+    for (const DerivedParameter& derived : observed.derived) {
+      slots.push_back(slots[derived.call.parameters[0].parameter]);
     }
     const int64_t num_samples = batch.size();
     // Keep the uses of wanted parameters only, each with the wanted arguments.
@@ -442,6 +502,12 @@ absl::StatusOr<FactoredGradients> CapturingGradientProvider::DoFactoredGrads(
       if (!gradients[i].defined()) continue;
       for (ParameterTerm& term : uses[i].rule->Terms(uses[i].call, gradients[i],
                                                      axes[i], num_samples)) {
+        if (term.parameter >= num_tensors) {
+          const auto* dense = dynamic_cast<const DenseTerm*>(term.term.get());
+          INFLUENCE_CHECK(dense != nullptr);
+          term.term = EmbeddingTermOfConstantOutput(
+              observed.derived[term.parameter - num_tensors].call, *dense);
+        }
         parameters[slots[term.parameter]].terms.push_back(std::move(term.term));
       }
       gradients[i].reset();

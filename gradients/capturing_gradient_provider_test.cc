@@ -143,7 +143,8 @@ struct Cnn : torch::nn::Module {
     out = register_module("out", torch::nn::Linear(2 * 5 * 5, 3));
   }
   at::Tensor forward(at::Tensor x) {
-    x = torch::relu_(norm(first(x)));
+    x = norm(first(x));
+    torch::relu_(x);
     x = torch::tanh(group_norm(second(x)));
     return out(up(x).flatten(1));
   }
@@ -459,14 +460,18 @@ TEST(CapturingGradientProviderTest, RefusesBadBatches) {
 
 TEST(CapturingGradientProviderTest, NamesTheSampleOfAnInfiniteGradient) {
   torch::manual_seed(15);
-  const Batch data{{Random({5, 4})}, Random({5, 3})};
-  const Providers providers = MakeProviders(Wrap(std::make_shared<Mlp>()),
-                                            MeanSquaredErrorLoss(), data);
-  Batch huge{{Random({5, 4})}, Random({5, 3})};
-  huge.y[3][0] = 1e308;
-  EXPECT_THAT(providers.capturing->FlatGrads(huge),
+  const PerSampleFunction scaled(
+      "scaled", /*higher_is_better=*/false,
+      [](const at::Tensor& output, const at::Tensor& y) {
+        return output.sum(1).mul(y).mul(10.0);
+      });
+  Batch data{{Random({5, 4})}, Random({5})};
+  const Providers providers =
+      MakeProviders(Wrap(std::make_shared<Mlp>()), scaled, data);
+  data.y[3] = 1e308;
+  EXPECT_THAT(providers.capturing->FlatGrads(data),
               StatusIs(absl::StatusCode::kInvalidArgument,
-                       AllOf(HasSubstr("3"), HasSubstr("finite"))));
+                       AllOf(HasSubstr("sample 3"), HasSubstr("finite"))));
 }
 
 TEST(CapturingGradientProviderTest, RefusesBadOptions) {

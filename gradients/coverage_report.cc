@@ -46,9 +46,8 @@ std::string CoverageReport::ToString() const {
     shape_width =
         std::max(shape_width, absl::StrJoin(parameter.shape, " x ").size());
   }
-  std::string text =
-      absl::StrFormat("%-*s  %-*s  %-*s\n", name_width, "parameter",
-                      shape_width, "shape", rule_width, "rule");
+  std::string text = absl::StrFormat("%-*s  %-*s  rule\n", name_width,
+                                     "parameter", shape_width, "shape");
   for (const ParameterCoverage& parameter : parameters) {
     absl::StrAppendFormat(&text, "%-*s  %-*s  %-*s", name_width, parameter.name,
                           shape_width, absl::StrJoin(parameter.shape, " x "),

@@ -2,9 +2,7 @@
 #include "gradients/gradient_term.h"
 
 #include <cstdint>
-#include <functional>
 #include <memory>
-#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -41,8 +39,6 @@ struct Example {
   std::shared_ptr<GradientTerm> term;
   at::Tensor dense;
 };
-
-void PrintTo(const Example& example, std::ostream* os) { *os << example.name; }
 
 Example Dense(int64_t n, int64_t size, double seed) {
   at::Tensor gradients = Numbers({n, size}, seed);

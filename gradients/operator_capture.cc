@@ -55,6 +55,14 @@ void ForEachTensor(const c10::IValue& value, const Visitor& visit) {
   }
 }
 
+// The call's own values: the TorchScript interpreter hands over its whole
+// stack, on which other values may wait below those of the call.
+c10::ArrayRef<const c10::IValue> Last(c10::ArrayRef<const c10::IValue> values,
+                                      size_t count) {
+  return values.size() <= count ? values
+                                : values.slice(values.size() - count, count);
+}
+
 bool IsTrue(const c10::ArrayRef<const c10::IValue>& inputs, size_t position) {
   return position < inputs.size() && inputs[position].isBool() &&
          inputs[position].toBool();
@@ -110,7 +118,8 @@ struct OperatorCapture::Callbacks {
       const at::RecordFunction& function) {
     OperatorCapture* capture = active_capture;
     if (capture == nullptr || capture->inside_known_ > 0) return nullptr;
-    const auto inputs = function.inputs();
+    const c10::ArrayRef<const c10::IValue> inputs =
+        Last(function.inputs(), function.num_inputs());
     const absl::string_view name = function.name();
     std::string coupling = Coupling(name, inputs);
     if (!coupling.empty()) {
@@ -157,7 +166,10 @@ struct OperatorCapture::Callbacks {
     // An output that requires grad and is not itself a view of a parameter is
     // where the parameters enter the graph.
     std::vector<at::Tensor> outputs;
-    for (const c10::IValue& output : function.outputs()) {
+    const std::vector<c10::IValue>& stack = function.outputs();
+    for (const c10::IValue& output :
+         Last(c10::ArrayRef<const c10::IValue>(stack.data(), stack.size()),
+              function.num_outputs())) {
       ForEachTensor(output, [&](const at::Tensor& tensor) {
         if (!tensor.defined() || !tensor.requires_grad()) return;
         if (capture->by_storage_.contains(StorageKey(tensor))) return;
@@ -198,6 +210,19 @@ struct OperatorCapture::Callbacks {
     }
     call->call.parameters = std::move(covered);
     call->call.output_shape = outputs[0].sizes().vec();
+    ++capture->num_events_;
+
+    const std::vector<int64_t>& derived = capture->derived_embeddings_;
+    if (call->rule->name() == "embedding" &&
+        std::find(derived.begin(), derived.end(), capture->num_embeddings_++) !=
+            derived.end()) {
+      capture->AddParameter(outputs[0],
+                            capture->num_parameters_ +
+                                static_cast<int64_t>(capture->derived_.size()));
+      capture->derived_.push_back(
+          DerivedParameter{std::move(call->call), outputs[0]});
+      return;
+    }
 
     CapturedUse use;
     use.rule = call->rule;
@@ -212,20 +237,25 @@ struct OperatorCapture::Callbacks {
         torch::autograd::impl::gradient_edge(outputs[0]));
     use.call = std::move(call->call);
     capture->uses_.push_back(std::move(use));
-    ++capture->num_events_;
   }
 };
 
 OperatorCapture::OperatorCapture(const std::vector<NamedParameter>& parameters,
+                                 const std::vector<int64_t>& derived_embeddings,
                                  const LayerRuleRegistry& registry)
-    : registry_(registry) {
+    : registry_(registry),
+      num_parameters_(static_cast<int64_t>(parameters.size())),
+      derived_embeddings_(derived_embeddings) {
   for (size_t i = 0; i < parameters.size(); ++i) {
-    const at::Tensor& tensor = parameters[i].tensor;
-    const int64_t begin = tensor.storage_offset();
-    by_storage_[StorageKey(tensor)].push_back(
-        Range{begin, begin + Extent(tensor), static_cast<int64_t>(i),
-              tensor.is_contiguous()});
+    AddParameter(parameters[i].tensor, static_cast<int64_t>(i));
   }
+}
+
+void OperatorCapture::AddParameter(const at::Tensor& tensor,
+                                   int64_t parameter) {
+  const int64_t begin = tensor.storage_offset();
+  by_storage_[StorageKey(tensor)].push_back(
+      Range{begin, begin + Extent(tensor), parameter, tensor.is_contiguous()});
 }
 
 void OperatorCapture::FindParameters(

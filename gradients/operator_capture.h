@@ -46,6 +46,14 @@ struct CapturedUse {
   bool ValuesModified() const;
 };
 
+// An embedding of constant indices (positions), whose output is the same for
+// every sample. Its output counts as a parameter from then on, so that the
+// operator that joins it to the samples gives its per-sample gradients.
+struct DerivedParameter {
+  OperatorCall call;  // The embedding.
+  at::Tensor output;
+};
+
 // A use of a parameter that no rule serves.
 struct UncoveredUse {
   int64_t parameter;
@@ -56,9 +64,12 @@ struct UncoveredUse {
 // threads do not see each other.
 class OperatorCapture {
  public:
-  // Borrows `parameters`, which must outlive this object.
+  // Borrows `parameters`, which must outlive this object. derived_embeddings:
+  // which of the uses by an embedding, counted from 0 in the order of the
+  // calls, become derived parameters.
   explicit OperatorCapture(
       const std::vector<NamedParameter>& parameters,
+      const std::vector<int64_t>& derived_embeddings = {},
       const LayerRuleRegistry& registry = LayerRuleRegistry::Default());
   OperatorCapture(const OperatorCapture&) = delete;
   OperatorCapture& operator=(const OperatorCapture&) = delete;
@@ -75,8 +86,12 @@ class OperatorCapture {
     uint64_t callback_;
   };
 
-  // In the order of the calls.
+  // In the order of the calls, without those that became derived parameters.
   std::vector<CapturedUse>& uses() { return uses_; }
+
+  // Derived parameter i has the parameter index parameters.size() + i.
+  std::vector<DerivedParameter>& derived() { return derived_; }
+
   const std::vector<UncoveredUse>& uncovered_uses() const {
     return uncovered_uses_;
   }
@@ -97,6 +112,8 @@ class OperatorCapture {
     bool contiguous;
   };
 
+  void AddParameter(const at::Tensor& tensor, int64_t parameter);
+
   // Appends the parameters that `tensor` at `position` is a differentiable view
   // of: to `found` where it lies within one row-major parameter, which is what
   // rules understand, to `others` otherwise.
@@ -105,12 +122,16 @@ class OperatorCapture {
                       std::vector<ParameterArgument>* others) const;
 
   const LayerRuleRegistry& registry_;
+  const int64_t num_parameters_;  // Number of tensors, not of scalars.
+  const std::vector<int64_t> derived_embeddings_;
   absl::flat_hash_map<const void*, std::vector<Range>> by_storage_;
   std::vector<CapturedUse> uses_;
+  std::vector<DerivedParameter> derived_;
   std::vector<UncoveredUse> uncovered_uses_;
   std::vector<std::string> coupling_operators_;
-  int64_t num_events_ = 0;    // Uses of either kind so far.
-  int64_t inside_known_ = 0;  // Nesting depth below a call that a rule knows.
+  int64_t num_embeddings_ = 0;  // Uses by embeddings so far.
+  int64_t num_events_ = 0;      // Uses of any kind so far.
+  int64_t inside_known_ = 0;    // Nesting depth below a call that a rule knows.
 };
 
 }  // namespace influence

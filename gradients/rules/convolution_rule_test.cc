@@ -25,7 +25,7 @@ TEST(ConvolutionRuleTest, OneDimension) {
   ExpectMatchesAutograd(
       {{{"weight", Normal({4, 2, 3}, 1)}, {"bias", Normal({4}, 2)}},
        [](const Tensors& p, const at::Tensor& x) {
-         return at::conv1d(x, p[0], p[1], /*stride=*/2, /*padding=*/1,
+         return at::conv1d(x, p[0], p[1], /*stride=*/2, /*padding=*/Ints{1},
                            /*dilation=*/2, /*groups=*/1);
        },
        Normal({5, 2, 9}, 3),
@@ -53,22 +53,22 @@ TEST(ConvolutionRuleTest, ThreeDimensions) {
 }
 
 TEST(ConvolutionRuleTest, GroupsAndDepthwise) {
-  ExpectMatchesAutograd({{{"grouped", Normal({6, 2, 3, 3}, 1)},
-                          {"depthwise", Normal({12, 1, 2, 2}, 4)},
-                          {"bias", Normal({12}, 2)}},
-                         [](const Tensors& p, const at::Tensor& x) {
-                           return at::conv2d(
-                               at::conv2d(x, p[0], {}, 1, 1, 1, 2).tanh(), p[1],
-                               p[2], 1, 0, 1, 6);
-                         },
-                         Normal({5, 4, 4, 4}, 3),
-                         {"convolution", "convolution", "convolution"}});
+  ExpectMatchesAutograd(
+      {{{"grouped", Normal({6, 2, 3, 3}, 1)},
+        {"depthwise", Normal({12, 1, 2, 2}, 4)},
+        {"bias", Normal({12}, 2)}},
+       [](const Tensors& p, const at::Tensor& x) {
+         return at::conv2d(at::conv2d(x, p[0], {}, 1, Ints{1, 1}, 1, 2).tanh(),
+                           p[1], p[2], 1, Ints{0, 0}, 1, 6);
+       },
+       Normal({5, 4, 4, 4}, 3),
+       {"convolution", "convolution", "convolution"}});
 }
 
 TEST(ConvolutionRuleTest, ManyGroups) {
   ExpectMatchesAutograd({{{"weight", Normal({10, 1, 3}, 1)}},
                          [](const Tensors& p, const at::Tensor& x) {
-                           return at::conv1d(x, p[0], {}, 1, 1, 1, 10);
+                           return at::conv1d(x, p[0], {}, 1, Ints{1}, 1, 10);
                          },
                          Normal({5, 10, 4}, 3),
                          {"convolution"}});
@@ -88,7 +88,7 @@ TEST(ConvolutionRuleTest, ReflectPaddingBeforeAGroupedConvolution) {
       {{{"weight", Normal({4, 1, 3, 3}, 1)}, {"bias", Normal({4}, 2)}},
        [](const Tensors& p, const at::Tensor& x) {
          return at::conv2d(at::reflection_pad2d(x, {1, 1, 1, 1}), p[0], p[1], 1,
-                           0, 1, 2);
+                           Ints{0, 0}, 1, 2);
        },
        Normal({5, 2, 5, 5}, 3),
        {"convolution", "convolution"}});

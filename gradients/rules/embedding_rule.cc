@@ -21,6 +21,13 @@ constexpr size_t kIndices = 1;
 constexpr size_t kPaddingIndex = 2;
 constexpr size_t kScaleByFrequency = 3;
 
+// The rows that receive a gradient, -1 for a position that holds padding_idx.
+at::Tensor Rows(const OperatorCall& call) {
+  const at::Tensor rows = call.inputs[kIndices].toTensor().to(at::kLong);
+  const int64_t padding = call.inputs[kPaddingIndex].toInt();
+  return padding >= 0 ? rows.masked_fill(rows.eq(padding), -1) : rows;
+}
+
 }  // namespace
 
 std::vector<std::string> EmbeddingRule::operators() const {
@@ -51,16 +58,27 @@ std::vector<ParameterTerm> EmbeddingRule::Terms(
     const OperatorCall& call, const at::Tensor& output_gradient,
     const SampleAxis& axis, int64_t num_samples) const {
   const at::Tensor& weight = call.inputs[kWeight].toTensor();
-  at::Tensor rows = SamplesFirst(call.inputs[kIndices].toTensor().to(at::kLong),
-                                 axis, num_samples, 0)
-                        .squeeze(-1);
-  const int64_t padding = call.inputs[kPaddingIndex].toInt();
-  if (padding >= 0) rows = rows.masked_fill(rows.eq(padding), -1);
+  const at::Tensor rows =
+      SamplesFirst(Rows(call), axis, num_samples, 0).squeeze(-1);
   return {
       ParameterTerm{call.parameters[0].parameter,
                     std::make_shared<RowSparseTerm>(
                         call.parameters[0].offset, weight.size(0), rows,
                         SamplesFirst(output_gradient, axis, num_samples, 1))}};
+}
+
+std::shared_ptr<const GradientTerm> EmbeddingTermOfConstantOutput(
+    const OperatorCall& call, const DenseTerm& output_term) {
+  const at::Tensor& weight = call.inputs[kWeight].toTensor();
+  const int64_t width = weight.size(1);
+  const int64_t num_samples = output_term.num_samples();
+  const int64_t count = output_term.size() / width;
+  const at::Tensor rows =
+      Rows(call).reshape({-1}).narrow(0, output_term.offset() / width, count);
+  return std::make_shared<RowSparseTerm>(
+      call.parameters[0].offset, weight.size(0),
+      rows.unsqueeze(0).expand({num_samples, count}),
+      output_term.gradients().reshape({num_samples, count, width}));
 }
 
 }  // namespace influence

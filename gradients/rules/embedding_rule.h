@@ -7,11 +7,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "absl/strings/string_view.h"
+#include "gradients/gradient_term.h"
 #include "gradients/layer_rule.h"
 #include "gradients/sample_axis.h"
 
@@ -30,6 +32,13 @@ class EmbeddingRule : public LayerRule {
                                    const SampleAxis& axis,
                                    int64_t num_samples) const override;
 };
+
+// The term of an embedding's weight when its output is the same for every
+// sample (positions) and `output_term` holds the per-sample gradients of a
+// range of that output, flattened. `call` must be one that EmbeddingRule
+// covers.
+std::shared_ptr<const GradientTerm> EmbeddingTermOfConstantOutput(
+    const OperatorCall& call, const DenseTerm& output_term);
 
 }  // namespace influence
 

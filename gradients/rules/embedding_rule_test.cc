@@ -67,6 +67,47 @@ TEST(EmbeddingRuleTest, TiedWithTheDecoder) {
                          {"embedding+linear"}});
 }
 
+TEST(EmbeddingRuleTest, PositionsAreTheSameForEverySample) {
+  const at::Tensor positions = at::tensor({2, 0, 2}, at::kLong);
+  ExpectMatchesAutograd(
+      {{{"tokens", Normal({5, 2}, 1)}, {"positions", Normal({4, 2}, 2)}},
+       [positions](const Tensors& p, const at::Tensor& x) {
+         return at::embedding(p[0], x)
+             .add(at::embedding(p[1], positions).unsqueeze(0))
+             .tanh();
+       },
+       Tokens(),
+       {"embedding", "embedding"}});
+}
+
+TEST(EmbeddingRuleTest, TwoKindsOfPositions) {
+  const at::Tensor rows = at::tensor({2, 0, 2}, at::kLong);
+  const at::Tensor columns = at::tensor({1, 3, 1}, at::kLong);
+  ExpectMatchesAutograd({{{"tokens", Normal({5, 2}, 1)},
+                          {"rows", Normal({4, 2}, 2)},
+                          {"columns", Normal({4, 2}, 4)}},
+                         [=](const Tensors& p, const at::Tensor& x) {
+                           return at::embedding(p[0], x)
+                               .add(at::embedding(p[1], rows))
+                               .mul(at::embedding(p[2], columns))
+                               .tanh();
+                         },
+                         Tokens(),
+                         {"embedding", "embedding", "embedding"}});
+}
+
+TEST(EmbeddingRuleTest, PositionsUsedByALinearLayerFallBackToAutograd) {
+  const at::Tensor positions = at::tensor({2, 0, 2}, at::kLong);
+  ExpectMatchesAutograd(
+      {{{"tokens", Normal({5, 2}, 1)}, {"positions", Normal({4, 2}, 2)}},
+       [positions](const Tensors& p, const at::Tensor& x) {
+         return at::linear(at::embedding(p[0], x),
+                           at::embedding(p[1], positions));
+       },
+       Tokens(),
+       {"embedding", "autograd"}});
+}
+
 TEST(EmbeddingRuleTest, ScalingByFrequencyFallsBackToAutograd) {
   ExpectMatchesAutograd({{{"weight", Normal({5, 2}, 1)}},
                          [](const Tensors& p, const at::Tensor& x) {
