@@ -105,8 +105,8 @@ INSTANTIATE_TEST_SUITE_P(Curvatures, BatchAveragingOperatorTest,
                          testing::Values(Curvature::kHessian,
                                          Curvature::kGaussNewton,
                                          Curvature::kGeneralizedGaussNewton),
-                         [](const testing::TestParamInfo<Curvature>& info) {
-                           return std::string(CurvatureName(info.param));
+                         [](const testing::TestParamInfo<Curvature>& test) {
+                           return std::string(CurvatureName(test.param));
                          });
 
 using BatchAveragingOperatorGaussNewtonTest = BatchAveragingOperatorTest;

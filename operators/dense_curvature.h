@@ -18,8 +18,8 @@
 namespace influence {
 
 struct DenseCurvatureOptions {
-  // At most this many of LibTorch's threads share the columns, each with a
-  // graph of its own; 0 means all of them. Does not change the result.
+  // At most this many of LibTorch's threads share the columns, each with a graph
+  // of its own; 0 means all of them. Changes nothing but rounding.
   int num_threads = 0;
 };
 
@@ -34,8 +34,8 @@ struct DenseCurvatureOptions {
 // batch; second derivatives are taken only among parameters of one block and,
 // by symmetry, only once for each pair of parameters. Gauss-Newton: the
 // gradients in tiles of bounded size and a matrix product, 2 N P_b^2
-// operations. Memory beyond the result: the graph of one batch a thread and one
-// more matrix in the model's dtype; never [N, P].
+// operations. Memory beyond the result: the graph of one batch a thread, or
+// the factors of its gradients and a tile; never [N, P].
 //
 // kInvalidArgument on an empty data set, a batch that fails ValidateBatch(), or
 // an entry of C that is not finite (naming the block); kInternal, naming the

@@ -210,8 +210,8 @@ INSTANTIATE_TEST_SUITE_P(Curvatures, DenseCurvatureTest,
                          testing::Values(Curvature::kHessian,
                                          Curvature::kGaussNewton,
                                          Curvature::kGeneralizedGaussNewton),
-                         [](const testing::TestParamInfo<Curvature>& info) {
-                           return std::string(CurvatureName(info.param));
+                         [](const testing::TestParamInfo<Curvature>& test) {
+                           return std::string(CurvatureName(test.param));
                          });
 
 // sqrt at 0 has a finite value, but no finite derivative.

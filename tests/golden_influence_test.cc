@@ -284,8 +284,8 @@ TEST_P(GoldenInfluenceTest, DirectScoresWithARegularizationByBlock) {
 
 INSTANTIATE_TEST_SUITE_P(Cases, GoldenInfluenceTest,
                          testing::ValuesIn(AllNames()),
-                         [](const testing::TestParamInfo<std::string>& info) {
-                           return info.param;
+                         [](const testing::TestParamInfo<std::string>& test) {
+                           return test.param;
                          });
 
 // So that an empty or thinned-out set of cases cannot pass for a tested one.
