@@ -1,6 +1,7 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 //
 // The `influence` command. docs/command_line.md describes it.
+#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -22,6 +23,20 @@
 
 namespace influence {
 namespace {
+
+// A descriptor that was closed by whoever started this process would be given
+// to the next file that is opened, and what is printed would end up in it.
+void OccupyStandardDescriptors() {
+  // Of the wrong kind on purpose: using one is an error, as if it were closed.
+  while (true) {
+    const int descriptor = open("/dev/null", O_RDONLY);
+    if (descriptor < 0) return;
+    if (descriptor > STDERR_FILENO) {
+      close(descriptor);
+      return;
+    }
+  }
+}
 
 absl::Status Run(const std::vector<std::string>& arguments) {
   const absl::StatusOr<CommandLine> line = ParseCommandLine(arguments);
@@ -47,6 +62,7 @@ absl::Status Run(const std::vector<std::string>& arguments) {
 }  // namespace influence
 
 int main(int argc, char** argv) {
+  influence::OccupyStandardDescriptors();
   influence::HandleInterruptions();
   // Writing to a closed pipe shall be an error that can be reported.
   signal(SIGPIPE, SIG_IGN);

@@ -197,12 +197,21 @@ absl::StatusOr<int64_t> ParseInteger(absl::string_view option,
   return value;
 }
 
-void AddCommonOptions(Arguments& arguments) {
-  arguments.AddOption("--model", "FILE", "TorchScript file, as it was trained");
+// Listed first in the help.
+void AddInputOptions(Arguments& arguments, bool has_test) {
+  arguments.AddOption("--model", "FILE", "TorchScript file of the model");
   arguments.AddOption("--train", "DATA",
                       "Training data: .npz file, or folder of .npy files");
+  if (has_test) {
+    arguments.AddOption("--test", "DATA",
+                        "Query data: .npz file, or folder of .npy files");
+  }
   arguments.AddOption("--loss", "NAME",
                       "Training loss: " + absl::StrJoin(LossNames(), ", "));
+}
+
+// Listed last.
+void AddRunOptions(Arguments& arguments) {
   arguments.AddOption("--block-structure", "NAME",
                       "Curvature is kept within blocks: full (default), layer "
                       "or parameter");
@@ -275,7 +284,8 @@ absl::Status ParseCommonOptions(const Arguments& arguments,
 
 absl::StatusOr<CommandLine> ParseInspect(absl::Span<const std::string> words) {
   Arguments arguments("inspect", kInspectDescription, kInspectExample);
-  AddCommonOptions(arguments);
+  AddInputOptions(arguments, /*has_test=*/false);
+  AddRunOptions(arguments);
   INFLUENCE_ASSIGN_OR_RETURN(std::optional<std::string> help,
                              arguments.Parse(words));
   if (help.has_value()) return TextRequest{*std::move(help)};
@@ -294,8 +304,7 @@ absl::Status RefuseForIdentity(const Arguments& arguments,
 
 absl::StatusOr<CommandLine> ParseScores(absl::Span<const std::string> words) {
   Arguments arguments("scores", kScoresDescription, kScoresExample);
-  arguments.AddOption("--test", "DATA",
-                      "Query data: .npz file, or folder of .npy files");
+  AddInputOptions(arguments, /*has_test=*/true);
   arguments.AddOption("--out", "FILE", "The .npy file to write");
   arguments.AddOption("--method", "NAME",
                       "What stands for the inverse curvature: identity or "
@@ -314,7 +323,7 @@ absl::StatusOr<CommandLine> ParseScores(absl::Span<const std::string> words) {
                       "What is explained of a query: loss (default), margin or "
                       "logit");
   arguments.AddFlag("--overwrite", "Replace --out if it exists");
-  AddCommonOptions(arguments);
+  AddRunOptions(arguments);
   INFLUENCE_ASSIGN_OR_RETURN(std::optional<std::string> help,
                              arguments.Parse(words));
   if (help.has_value()) return TextRequest{*std::move(help)};

@@ -170,7 +170,7 @@ TEST(OptionsTest, AnUnknownOptionNamesThoseThatExist) {
     ExpectUsageError(Parse(kScores, option),
                      name +
                          ": found an unknown option, expected one of "
-                         "--test, --out, --method");
+                         "--model, --train, --test, --loss, --out");
   }
   ExpectUsageError(Parse(kInspect, "--out s.npy"),
                    "--out: found an unknown option, expected one of --model");

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "base/status_macros.h"
@@ -35,21 +36,6 @@ absl::Status InFile(absl::string_view file, absl::string_view argument,
           absl::StripPrefix(status.message(), absl::StrCat(argument, ": "))));
 }
 
-absl::StatusOr<std::shared_ptr<const Model>> OpenModel(
-    const CommonOptions& options) {
-  absl::StatusOr<std::shared_ptr<const Model>> model =
-      LoadScriptModel(options.model, {.dtype = options.dtype});
-  if (model.ok() || model.status().code() != absl::StatusCode::kInternal) {
-    return model;
-  }
-  // LibTorch's own words about a file that it cannot read.
-  return absl::InvalidArgumentError(absl::StrCat(
-      options.model, ": found a file that LibTorch cannot load (",
-      absl::StripPrefix(model.status().message(),
-                        absl::StrCat(options.model, ": ")),
-      "), expected a TorchScript file as torch.jit.save writes it"));
-}
-
 }  // namespace
 
 absl::StatusOr<RunInputs> OpenRunInputs(
@@ -63,7 +49,16 @@ absl::StatusOr<RunInputs> OpenRunInputs(
   }));
 
   RunInputs inputs;
-  INFLUENCE_ASSIGN_OR_RETURN(inputs.model, OpenModel(options));
+  absl::StatusOr<std::shared_ptr<const Model>> model =
+      LoadScriptModel(options.model, {.dtype = options.dtype});
+  if (!model.ok()) {
+    return absl::Status(
+        model.status().code(),
+        absl::StrReplaceAll(model.status().message(),
+                            {{absl::StrCat(options.model, ": model: "),
+                              absl::StrCat(options.model, ": ")}}));
+  }
+  inputs.model = *std::move(model);
   if (const absl::Status status = ValidateUncoupled(*inputs.model);
       !status.ok()) {
     return InFile(options.model, "model", status);

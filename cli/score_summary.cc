@@ -101,7 +101,7 @@ std::vector<std::string> SummaryLines(const ScoresOptions& options,
   for (const BlockReport& block : summary.blocks) {
     if (!block.smallest_eigenvalue.has_value()) continue;
     indefinite.push_back(
-        absl::StrFormat("%s %.6g", block.block, *block.smallest_eigenvalue));
+        absl::StrFormat("%.6g (%s)", *block.smallest_eigenvalue, block.block));
   }
   if (!indefinite.empty()) {
     const size_t count = indefinite.size();

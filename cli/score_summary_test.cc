@@ -87,7 +87,7 @@ TEST(ScoreSummaryTest, TheTextSaysHowToReadTheFile) {
                               "hessian"),
                     HasSubstr("regularization fc1 0.5, fc2 0.25 (auto)"),
                     HasSubstr("N = 20 samples, P = 7"),
-                    HasSubstr("smallest eigenvalue fc2 -2")));
+                    HasSubstr("smallest eigenvalue -2 (fc2)")));
 }
 
 TEST(ScoreSummaryTest, NoWarningWithoutAnIndefiniteBlock) {

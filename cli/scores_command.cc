@@ -38,6 +38,7 @@
 #include "cli/score_summary.h"
 #include "cli/usage_error.h"
 #include "gradients/batch.h"
+#include "gradients/parameter_blocks.h"
 #include "influence/composable_influence.h"
 #include "influence/influence_mode.h"
 #include "operators/curvature.h"
@@ -233,12 +234,18 @@ absl::Status RunScores(const ScoresOptions& options, Console& console) {
   INFLUENCE_ASSIGN_OR_RETURN(const std::shared_ptr<const DataSet> test,
                              inputs.test->WithBatchSize(query_batch));
 
+  // C and its factor for each block, and once more as much for the block that
+  // is being factorised.
   double curvature_bytes = 0;
+  double largest_block_bytes = 0;
   if (keep_factors) {
     for (const ParameterBlock& block : influence->blocks().blocks()) {
-      curvature_bytes += (16.0 + item_size) * static_cast<double>(block.size) *
-                         static_cast<double>(block.size);
+      const double bytes = 16.0 * static_cast<double>(block.size) *
+                           static_cast<double>(block.size);
+      curvature_bytes += bytes;
+      largest_block_bytes = std::max(largest_block_bytes, bytes);
     }
+    curvature_bytes += largest_block_bytes;
   }
   double output_bytes = item_size;
   for (const int64_t length : shape)
@@ -264,7 +271,7 @@ absl::Status RunScores(const ScoresOptions& options, Console& console) {
           : "",
       "scores in ", passes, passes == 1 ? " pass" : " passes",
       " over the training data, batches of ", sizes.train, ", ",
-      queries_per_pass, " queries a pass; at most about ",
+      queries_per_pass, " queries a pass; about ",
       BytesText(curvature_bytes + gradient_bytes + tile_bytes),
       " beside model and data; writes ", BytesText(output_bytes)));
 

@@ -1,0 +1,363 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+//
+// The `influence` program on the golden models: its files against scores that
+// PyTorch computed in Python, and against each other for every way of cutting
+// the data.
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ATen/core/Tensor.h"
+#include "ATen/ops/matmul.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
+#include "calculators/npy_file.h"
+#include "gmock/gmock.h"
+#include "gradients/batch.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+#include "tests/support/golden_case.h"
+#include "tests/support/influence_command.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/tensor_matchers.h"
+
+namespace influence {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+// Twice the rounding of a float64 solve of these well-conditioned systems, with
+// room for another order of the sums.
+constexpr double kFloat64 = 1e-10;
+// The same in float32, from a model and data that were rounded to it.
+constexpr double kFloat32 = 2e-4;
+
+void WriteNpy(const std::string& path, const at::Tensor& values) {
+  absl::StatusOr<std::unique_ptr<NpyWriter>> writer = NpyWriter::Create(
+      path, values.sizes().vec(), values.scalar_type(), /*overwrite=*/true);
+  INFLUENCE_ASSERT_OK(writer);
+  INFLUENCE_ASSERT_OK((*writer)->WriteRows(0, values));
+  INFLUENCE_ASSERT_OK((*writer)->Commit());
+}
+
+// A folder of .npy files.
+void WriteFolder(const std::string& folder, const GoldenCase& golden,
+                 const Batch& batch) {
+  std::filesystem::create_directories(folder);
+  for (size_t i = 0; i < batch.x.size(); ++i) {
+    WriteNpy(absl::StrCat(folder, "/", golden.inputs[i], ".npy"), batch.x[i]);
+  }
+  WriteNpy(folder + "/y.npy", batch.y);
+}
+
+at::Tensor ReadNpy(const std::string& path) {
+  const absl::StatusOr<NpyFile> file = NpyFile::Open(path);
+  EXPECT_THAT(file, IsOk());
+  if (!file.ok()) return at::Tensor();
+  return file->ReadAll().value();
+}
+
+// A golden case with its data written to a folder of its own.
+struct Problem {
+  GoldenCase golden;
+  GoldenArrays arrays;
+  std::string folder;
+  std::string out;
+
+  // "scores" with everything but the method.
+  std::vector<std::string> Scores(absl::string_view more) const {
+    return Words("scores --quiet --overwrite --dtype float64 --loss " +
+                     golden.loss + " " + std::string(more),
+                 {"--model", golden.model_path, "--train", folder + "/train",
+                  "--test", folder + "/test", "--out", out});
+  }
+
+  // Runs it and reads its file.
+  at::Tensor RunScores(absl::string_view more) const {
+    std::filesystem::remove(out);
+    const CommandResult result = RunInfluence(Scores(more));
+    EXPECT_EQ(result.exit_code, 0) << more << "\n" << result.err;
+    EXPECT_EQ(result.out, "");
+    EXPECT_EQ(result.err, "");
+    if (result.exit_code != 0) return at::Tensor();
+    return ReadNpy(out);
+  }
+};
+
+Problem LoadProblem(const std::string& name) {
+  Problem problem;
+  const absl::StatusOr<std::vector<GoldenCase>> cases = LoadGoldenCases();
+  EXPECT_THAT(cases, IsOk());
+  for (const GoldenCase& golden : *cases) {
+    if (golden.name == name) problem.golden = golden;
+  }
+  EXPECT_EQ(problem.golden.name, name);
+  absl::StatusOr<GoldenArrays> arrays = LoadGoldenArrays(problem.golden);
+  EXPECT_THAT(arrays, IsOk());
+  problem.arrays = *std::move(arrays);
+  problem.folder = ::testing::TempDir() + "/cli_" + name;
+  std::filesystem::remove_all(problem.folder);
+  WriteFolder(problem.folder + "/train", problem.golden,
+              GoldenTrainBatch(problem.golden, problem.arrays));
+  WriteFolder(problem.folder + "/test", problem.golden,
+              GoldenTestBatch(problem.golden, problem.arrays));
+  problem.out = problem.folder + "/scores.npy";
+  return problem;
+}
+
+std::string Number(double value) { return absl::StrFormat("%.17g", value); }
+
+class GoldenScoresTest : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(GoldenScoresTest, EqualThoseOfPyTorch) {
+  const Problem problem = LoadProblem(GetParam());
+  if (!problem.golden.RunsHere()) GTEST_SKIP() << "operators too new";
+  EXPECT_THAT(problem.RunScores("--method identity"),
+              TensorNear(problem.arrays.at("identity_scores"), kFloat64));
+  const std::string lambda =
+      " --regularization " + Number(problem.golden.regularization);
+  int compared = 0;
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"full", "hessian"},
+      {"full", "gauss_newton"},
+      {"full", "generalized_gauss_newton"},
+      {"layer", "hessian"},
+      {"parameter", "gauss_newton"},
+  };
+  for (const auto& [structure, curvature] : cases) {
+    const auto expected =
+        problem.arrays.find("scores_" + structure + "_" + curvature);
+    if (expected == problem.arrays.end()) continue;
+    ++compared;
+    EXPECT_THAT(
+        problem.RunScores("--method direct --block-structure " + structure +
+                          " --second-order " + curvature + lambda),
+        TensorNear(expected->second, kFloat64))
+        << structure << " " << curvature;
+  }
+  const auto perturbation = problem.arrays.find("perturbation_full_hessian");
+  if (perturbation != problem.arrays.end()) {
+    ++compared;
+    EXPECT_THAT(
+        problem.RunScores("--method direct --mode perturbation" + lambda),
+        TensorNear(perturbation->second, kFloat64));
+  }
+  EXPECT_GT(compared, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, GoldenScoresTest,
+                         ::testing::Values("logistic_regression", "mlp", "cnn",
+                                           "two_inputs", "frozen_layers",
+                                           "tied_language_model",
+                                           "transformer_float"),
+                         [](const auto& param_info) {
+                           return std::string(param_info.param);
+                         });
+
+TEST(CliEndToEndTest, RegularizationByBlock) {
+  const Problem problem = LoadProblem("mlp");
+  const at::Tensor& values = problem.arrays.at("block_regularization_layer");
+  std::vector<std::string> parts;
+  const std::vector<GoldenBlock>& blocks = problem.golden.blocks.at("layer");
+  for (size_t b = 0; b < blocks.size(); ++b) {
+    parts.push_back(
+        absl::StrCat(blocks[b].name, "=", Number(values[b].item<double>())));
+  }
+  EXPECT_THAT(
+      problem.RunScores("--method direct --block-structure layer "
+                        "--regularization " +
+                        absl::StrJoin(parts, ",")),
+      TensorNear(problem.arrays.at("block_regularization_scores_layer_hessian"),
+                 kFloat64));
+}
+
+TEST(CliEndToEndTest, QueryFunctionsDifferentiateTheQuerySideOnly) {
+  const Problem problem = LoadProblem("mlp");
+  const at::Tensor train = problem.arrays.at("grads").t();
+  for (const std::string query : {"margin", "logit"}) {
+    EXPECT_THAT(
+        problem.RunScores("--method identity --query-function " + query),
+        TensorNear(at::matmul(problem.arrays.at(query + "_grads"), train),
+                   kFloat64))
+        << query;
+  }
+}
+
+TEST(CliEndToEndTest, LossChangeDividesByTheSamplesOfTheFit) {
+  const Problem problem = LoadProblem("mlp");
+  const double n = problem.golden.num_train;
+  const std::string direct =
+      "--method direct --units loss_change --regularization " +
+      Number(problem.golden.regularization);
+  EXPECT_THAT(
+      problem.RunScores(direct),
+      TensorNear(problem.arrays.at("scores_full_hessian").div(n), kFloat64));
+  EXPECT_THAT(problem.RunScores(direct + " --mode perturbation"),
+              TensorNear(problem.arrays.at("perturbation_full_hessian").div(-n),
+                         kFloat64));
+  EXPECT_THAT(
+      problem.RunScores("--method identity --units loss_change"),
+      TensorNear(problem.arrays.at("identity_scores").div(n), kFloat64));
+}
+
+TEST(CliEndToEndTest, ResultsDoNotDependOnBatchesOrThreads) {
+  const Problem problem = LoadProblem("cnn");
+  const std::string lambda =
+      " --regularization " + Number(problem.golden.regularization);
+  for (const std::string& method :
+       {std::string("--method identity"), "--method direct" + lambda,
+        std::string("--method direct --second-order gauss_newton"),
+        "--method direct --mode perturbation" + lambda}) {
+    const at::Tensor expected = problem.RunScores(method);
+    ASSERT_TRUE(expected.defined());
+    for (const std::string cut :
+         {"--batch-size 1 --threads 1", "--batch-size 4 --threads 2",
+          "--batch-size 1000 --threads 2"}) {
+      EXPECT_THAT(problem.RunScores(method + " " + cut),
+                  TensorNear(expected, kFloat64))
+          << method << " " << cut;
+    }
+  }
+}
+
+TEST(CliEndToEndTest, Float32IsTheDefault) {
+  const Problem problem = LoadProblem("mlp");
+  std::vector<std::string> words =
+      problem.Scores("--method direct --regularization " +
+                     Number(problem.golden.regularization));
+  std::vector<std::string> without;
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (words[i] == "--dtype") {
+      ++i;
+      continue;
+    }
+    without.push_back(words[i]);
+  }
+  const CommandResult result = RunInfluence(without);
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const at::Tensor scores = ReadNpy(problem.out);
+  EXPECT_EQ(scores.scalar_type(), at::kFloat);
+  EXPECT_THAT(scores.to(at::kDouble),
+              TensorNear(problem.arrays.at("scores_full_hessian"), kFloat32));
+}
+
+TEST(CliEndToEndTest, IntegerInputsOfANumericModelAreCast) {
+  const Problem problem = LoadProblem("mlp");
+  Batch train = GoldenTrainBatch(problem.golden, problem.arrays);
+  const at::Tensor integers = train.x[0].mul(10).round().clamp(0, 200);
+  train.x[0] = integers.to(at::kDouble);
+  WriteFolder(problem.folder + "/train", problem.golden, train);
+  const at::Tensor expected = problem.RunScores("--method identity");
+  train.x[0] = integers.to(at::kByte);
+  WriteFolder(problem.folder + "/train", problem.golden, train);
+  EXPECT_THAT(problem.RunScores("--method identity"),
+              TensorNear(expected, kFloat64));
+}
+
+TEST(CliEndToEndTest, JsonIsAllThereIsOnStandardOutput) {
+  const Problem problem = LoadProblem("mlp");
+  std::vector<std::string> words =
+      problem.Scores("--method direct --json --regularization 0.01");
+  words.erase(std::find(words.begin(), words.end(), "--quiet"));
+  const CommandResult result = RunInfluence(words);
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const auto json = nlohmann::json::parse(result.out);
+  EXPECT_EQ(json["out"], problem.out);
+  EXPECT_EQ(json["method"], "direct");
+  EXPECT_EQ(json["units"], "raw");
+  EXPECT_EQ(json["sign"], "positive_helps");
+  EXPECT_EQ(json["num_parameters"], problem.golden.num_parameters);
+  EXPECT_EQ(json["num_fitted_samples"], problem.golden.num_train);
+  EXPECT_EQ(json["shape"], nlohmann::json({problem.golden.num_test,
+                                           problem.golden.num_train}));
+  EXPECT_EQ(json["blocks"][0]["regularization"], 0.01);
+  // This random model is no minimum of its loss.
+  EXPECT_LT(json["blocks"][0]["smallest_eigenvalue"].get<double>(), 0);
+  // Plan, progress and closing summary.
+  EXPECT_THAT(result.err,
+              AllOf(HasSubstr("influence: plan: "), HasSubstr("fit"),
+                    HasSubstr("influence: sign: positive"),
+                    HasSubstr("smallest eigenvalue"),
+                    HasSubstr("N = 7 samples, P = 51"), Not(HasSubstr("\r"))));
+}
+
+TEST(CliEndToEndTest, AutoRegularizationIsStated) {
+  const Problem problem = LoadProblem("mlp");
+  const CommandResult result = RunInfluence(
+      problem.Scores("--method direct --json --block-structure layer "
+                     "--second-order gauss_newton"));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const auto json = nlohmann::json::parse(result.out);
+  EXPECT_EQ(json["regularization"], "auto");
+  // 0.1 * mean_n |g_n,block|^2 / P_block.
+  const at::Tensor grads = problem.arrays.at("grads");
+  int64_t begin = 0;
+  ASSERT_EQ(json["blocks"].size(), problem.golden.blocks.at("layer").size());
+  for (const auto& block : json["blocks"]) {
+    const int64_t size = block["num_parameters"];
+    const double expected = grads.slice(1, begin, begin + size)
+                                .pow(2)
+                                .sum(1)
+                                .mean()
+                                .item<double>() *
+                            0.1 / static_cast<double>(size);
+    EXPECT_NEAR(block["regularization"].get<double>(), expected,
+                1e-12 * expected);
+    begin += size;
+  }
+}
+
+TEST(CliEndToEndTest, InspectPrintsParametersBlocksAndCoverage) {
+  const Problem problem = LoadProblem("mlp");
+  const std::vector<std::string> files = {"--model", problem.golden.model_path,
+                                          "--train", problem.folder + "/train"};
+  const CommandResult text = RunInfluence(
+      Words("inspect --loss cross_entropy --block-structure layer", files));
+  EXPECT_EQ(text.exit_code, 0) << text.err;
+  EXPECT_EQ(text.err, "");
+  EXPECT_THAT(text.out,
+              AllOf(HasSubstr("P = 51 trainable parameters"),
+                    HasSubstr("layers.0.weight"), HasSubstr("linear"),
+                    HasSubstr("layers.4  15"),
+                    HasSubstr("100.0 % of 51 parameters on the fast path"),
+                    HasSubstr("self-check against autograd on 3 samples: "
+                              "passed")));
+  const CommandResult result = RunInfluence(Words(
+      "inspect --json --loss cross_entropy --block-structure layer", files));
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  const auto json = nlohmann::json::parse(result.out);
+  EXPECT_EQ(json["num_parameters"], 51);
+  ASSERT_EQ(json["parameters"].size(), problem.golden.parameters.size());
+  for (size_t i = 0; i < problem.golden.parameters.size(); ++i) {
+    const GoldenParameter& parameter = problem.golden.parameters[i];
+    EXPECT_EQ(json["parameters"][i]["name"], parameter.name);
+    EXPECT_EQ(json["parameters"][i]["shape"], parameter.shape);
+    EXPECT_EQ(json["parameters"][i]["rule"], "linear");
+    EXPECT_EQ(json["parameters"][i]["block"],
+              parameter.name.substr(0, parameter.name.rfind('.')));
+  }
+}
+
+TEST(CliEndToEndTest, HelpAndVersionGoToStandardOutput) {
+  for (const std::string line :
+       {"--help", "--version", "scores --help", "inspect -h"}) {
+    const CommandResult result = RunInfluence(Words(line));
+    EXPECT_EQ(result.exit_code, 0) << line;
+    EXPECT_THAT(result.out, HasSubstr("influence")) << line;
+    EXPECT_THAT(result.err, IsEmpty()) << line;
+  }
+}
+
+}  // namespace
+}  // namespace influence
