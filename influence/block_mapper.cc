@@ -169,8 +169,8 @@ class BlockPreparedQueries : public PreparedQueries {
         });
     return LazyBlockSequence(
         prepared_.size(),
-        [parts = parts_, prepared = prepared_, grads, train, mode,
-         input](size_t b) -> absl::StatusOr<TensorMap::Entry> {
+        [parts = parts_, prepared = prepared_, grads, train = std::move(train),
+         mode, input](size_t b) -> absl::StatusOr<TensorMap::Entry> {
           if (mode == InfluenceMode::kPerturbation) {
             INFLUENCE_ASSIGN_OR_RETURN(
                 at::Tensor mixed,
@@ -195,8 +195,8 @@ class BlockPreparedQueries : public PreparedQueries {
 absl::StatusOr<BlockMapper> BlockMapper::Create(
     ParameterBlocks blocks,
     std::vector<std::shared_ptr<const Operator>> operators,
-    std::shared_ptr<const GradientProvider> provider,
-    std::shared_ptr<const GradientProvider> query_provider) {
+    const std::shared_ptr<const GradientProvider>& provider,
+    const std::shared_ptr<const GradientProvider>& query_provider) {
   if (provider == nullptr) {
     return absl::InvalidArgumentError("provider: is null");
   }
@@ -206,7 +206,8 @@ absl::StatusOr<BlockMapper> BlockMapper::Create(
                      blocks.blocks().size(), ", one for each block"));
   }
   const std::vector<int64_t> parameters = blocks.parameters();
-  Parts parts{blocks, std::move(operators), {}, nullptr, nullptr, {}, {}};
+  Parts parts{
+      std::move(blocks), std::move(operators), {}, nullptr, nullptr, {}, {}};
   INFLUENCE_ASSIGN_OR_RETURN(parts.provider, provider->Restrict(parameters));
   parts.query_provider = parts.provider;
   if (query_provider != nullptr && query_provider != provider) {
@@ -215,7 +216,7 @@ absl::StatusOr<BlockMapper> BlockMapper::Create(
   }
   int64_t position = 0;
   for (size_t b = 0; b < parts.operators.size(); ++b) {
-    const ParameterBlock& block = blocks.blocks()[b];
+    const ParameterBlock& block = parts.blocks.blocks()[b];
     INFLUENCE_ASSIGN_OR_RETURN(
         std::shared_ptr<const GradientProvider> block_provider,
         provider->Restrict(block.parameters));
@@ -362,7 +363,8 @@ BlockMapper::GenerateInteractionsFromTransformedGrads(
       });
   return LazyBlockSequence(
       blocks.size(),
-      [parts = parts_, factors = std::move(factors), grads, right, mode,
+      [parts = parts_, factors = std::move(factors), grads,
+       right = std::move(right), mode,
        input](size_t b) -> absl::StatusOr<TensorMap::Entry> {
         if (mode == InfluenceMode::kPerturbation) {
           INFLUENCE_ASSIGN_OR_RETURN(

@@ -60,8 +60,8 @@ class BlockMapper {
   static absl::StatusOr<BlockMapper> Create(
       ParameterBlocks blocks,
       std::vector<std::shared_ptr<const Operator>> operators,
-      std::shared_ptr<const GradientProvider> provider,
-      std::shared_ptr<const GradientProvider> query_provider = nullptr);
+      const std::shared_ptr<const GradientProvider>& provider,
+      const std::shared_ptr<const GradientProvider>& query_provider = nullptr);
 
   const ParameterBlocks& blocks() const;
 

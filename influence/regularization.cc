@@ -24,7 +24,7 @@ namespace {
 std::string NumberToString(double value) {
   // 17 digits bring back every double; shorter where they suffice.
   std::string text = absl::StrCat(value);
-  double parsed;
+  double parsed = 0;
   if (absl::SimpleAtod(text, &parsed) && parsed == value) return text;
   char buffer[32];
   std::snprintf(buffer, sizeof(buffer), "%.17g", value);
@@ -77,7 +77,7 @@ absl::StatusOr<Regularization> Regularization::ByBlock(
 
 absl::StatusOr<Regularization> Regularization::Parse(absl::string_view text) {
   if (text == "auto") return Auto();
-  double value;
+  double value = 0;
   if (absl::SimpleAtod(text, &value)) return Constant(value);
   std::vector<BlockValue> values;
   for (const absl::string_view part : absl::StrSplit(text, ',')) {

@@ -18,8 +18,8 @@
 namespace influence {
 
 struct DenseCurvatureOptions {
-  // At most this many of LibTorch's threads share the columns, each with a graph
-  // of its own; 0 means all of them. Changes nothing but rounding.
+  // At most this many of LibTorch's threads share the columns, each with a
+  // graph of its own; 0 means all of them. Changes nothing but rounding.
   int num_threads = 0;
 };
 
