@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "ATen/Parallel.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
@@ -57,11 +58,25 @@ absl::Status ValidateOptions(const TrainingOptions& options) {
   return absl::OkStatus();
 }
 
+// The network is so small that threads would wait for each other most of the
+// time, and many times over on a busy machine.
+class OneThread {
+ public:
+  OneThread() : num_threads_(at::get_num_threads()) { at::set_num_threads(1); }
+  ~OneThread() { at::set_num_threads(num_threads_); }
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
+
+ private:
+  int num_threads_;
+};
+
 // Minimises sum_n weights_n l_n + weight_decay / 2 * |theta|^2.
 absl::StatusOr<TrainedNetwork> Minimise(std::shared_ptr<DigitsModule> module,
                                         const DigitImages& train,
                                         const at::Tensor& weights,
                                         const TrainingOptions& options) {
+  const OneThread one_thread;
   const std::vector<at::Tensor> parameters = module->parameters();
   torch::optim::LBFGS optimizer(parameters,
                                 torch::optim::LBFGSOptions(1)

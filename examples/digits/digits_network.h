@@ -25,7 +25,7 @@ namespace influence {
 struct TrainingOptions {
   double weight_decay = 0.01;  // > 0
   int max_iterations = 3000;   // >= 1; of L-BFGS over all samples at once.
-  double gradient_tolerance = 1e-6;  // > 0; on the largest entry.
+  double gradient_tolerance = 1e-7;  // > 0; on the largest entry.
   uint64_t seed = 0;                 // Of the initial weights.
 };
 

@@ -2,6 +2,8 @@
 #include "examples/digits/html_text.h"
 
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -28,6 +30,13 @@ std::string SignedText(double value, int decimals) {
   const std::string size = absl::StrFormat("%.*f", decimals, std::abs(value));
   if (size == zero) return zero;
   return absl::StrCat(value < 0 ? "\u2212" : "+", size);
+}
+
+std::string CountText(int64_t count) {
+  std::string text = absl::StrCat(count);
+  for (size_t end = text.size(); end > 3; end -= 3)
+    text.insert(end - 3, 1, ',');
+  return text;
 }
 
 }  // namespace influence

@@ -4,6 +4,7 @@
 #ifndef INFLUENCE_EXAMPLES_DIGITS_HTML_TEXT_H_
 #define INFLUENCE_EXAMPLES_DIGITS_HTML_TEXT_H_
 
+#include <cstdint>
 #include <string>
 
 #include "absl/strings/string_view.h"
@@ -19,6 +20,9 @@ std::string PercentText(double share, int decimals = 1);
 
 // "+0.091", "−0.091" with a true minus sign, "0.000"; `decimals` from 0 to 12.
 std::string SignedText(double value, int decimals = 3);
+
+// "1,797"; `count` >= 0.
+std::string CountText(int64_t count);
 
 }  // namespace influence
 

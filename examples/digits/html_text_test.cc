@@ -28,5 +28,12 @@ TEST(SignedTextTest, HasASignUnlessItRoundsToZero) {
   EXPECT_EQ(SignedText(-12.5, 1), "\u221212.5");
 }
 
+TEST(CountTextTest, GroupsThousands) {
+  EXPECT_EQ(CountText(0), "0");
+  EXPECT_EQ(CountText(999), "999");
+  EXPECT_EQ(CountText(1797), "1,797");
+  EXPECT_EQ(CountText(1234567), "1,234,567");
+}
+
 }  // namespace
 }  // namespace influence
