@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #
-# Every BUILD, .bzl and WORKSPACE file is formatted as buildifier formats it, and
-# buildifier has nothing to warn of.
+# Every BUILD, .bzl and WORKSPACE file is formatted as buildifier formats it,
+# and buildifier has nothing to warn of.
 set -euo pipefail
 
 # The first two kinds of warning ask for what newer Bazel wants, which Bazel 4.2

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #
-# A workspace of its own that depends on this one builds, and its programs, which
-# check their results against values by hand, run.
+# A workspace of its own that depends on this one builds, and its programs,
+# which check their results against values by hand, run.
 set -euo pipefail
 
 cd examples/consumer

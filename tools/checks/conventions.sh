@@ -29,8 +29,8 @@ def found(path, line, text):
 
 
 def check_license(path, lines):
-  first = lines[1] if lines and lines[0].startswith("#!") else (lines or [""])[0]
-  if LICENSE not in first:
+  script = bool(lines) and lines[0].startswith("#!")
+  if LICENSE not in "".join(lines[script:script + 1]):
     found(path, 1, f"found no licence line, expected '{LICENSE}'")
 
 
@@ -53,7 +53,8 @@ def check_includes(path, lines):
     included = match.group(1)
     folder = included.split("/")[0]
     if included.startswith("../"):
-      found(path, number, "found a relative include, expected one from the root")
+      found(path, number, "found a relative include, expected one from the "
+            "root")
     if UNDECLARED.match(included):
       found(path, number, f"found {included}, expected only LibTorch's public "
             "headers")
@@ -83,7 +84,8 @@ def main():
     name = path.split("/")[-1]
     code = path.endswith((".cc", ".h"))
     if not (code or path.endswith((".py", ".sh", ".bzl", ".bazel"))
-            or name in ("WORKSPACE", "quickstart", "run_tests", "setup")):
+            or name in ("WORKSPACE", "quickstart", "run", "run_tests",
+                        "setup")):
       continue
     try:
       lines = open(path, encoding="utf-8").read().splitlines()

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #
-# The root target assembles every public library of the layers below the command,
-# and nothing else.
+# The root target assembles every public library of the layers below the
+# command, and nothing else.
 set -euo pipefail
 
 readonly LAYERS='//base/... + //gradients/... + //operators/... +
