@@ -51,8 +51,14 @@ TEST(ProgressTest, AStageEndsAlsoWhenLeftEarly) {
 }
 
 TEST(ProgressTest, NoReporterIsAllowed) {
-  ProgressStage stage(nullptr, "fit", 3, "batches");
-  stage.Advance();
+  RecordingReporter reporter;
+  for (ProgressReporter* given : {static_cast<ProgressReporter*>(nullptr),
+                                  static_cast<ProgressReporter*>(&reporter)}) {
+    ProgressStage stage(given, "fit", 3, "batches");
+    stage.Advance();
+  }
+  EXPECT_THAT(reporter.events,
+              ElementsAre("begin fit 3 batches", "advance 1", "end"));
 }
 
 }  // namespace

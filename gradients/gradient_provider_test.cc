@@ -208,9 +208,8 @@ struct OnceDifferentiable
   static torch::autograd::variable_list backward(
       torch::autograd::AutogradContext* context,
       torch::autograd::variable_list grads) {
-    TORCH_CHECK(
-        !at::GradMode::is_enabled(),
-        "derivative for OnceDifferentiable backward is not implemented");
+    TORCH_CHECK(!at::GradMode::is_enabled(),
+                "OnceDifferentiable backward has no derivative");
     return {context->get_saved_variables()[0].mul(2).mul(grads[0])};
   }
 };

@@ -12,11 +12,13 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "ATen/Parallel.h"
 #include "ATen/core/Tensor.h"
+#include "ATen/core/grad_mode.h"
 #include "ATen/ops/arange.h"
 #include "ATen/ops/cat.h"
 #include "ATen/ops/sin.h"
@@ -55,9 +57,12 @@ const std::vector<GoldenCase>& AllCases() {
   return *cases;
 }
 
-std::vector<std::string> AllNames() {
+// Of the cases whose operators this LibTorch has.
+std::vector<std::string> RunnableNames() {
   std::vector<std::string> names;
-  for (const GoldenCase& golden : AllCases()) names.push_back(golden.name);
+  for (const GoldenCase& golden : AllCases()) {
+    if (golden.RunsHere()) names.push_back(golden.name);
+  }
   return names;
 }
 
@@ -160,11 +165,7 @@ class GoldenGradientsTest : public testing::TestWithParam<CaseAndKind> {
   void SetUp() override {
     // The arrays are far too small to share among threads.
     at::set_num_threads(1);
-    const GoldenCase& golden = CaseByName(GetParam().first);
-    if (!golden.RunsHere()) {
-      GTEST_SKIP() << "needs LibTorch " << golden.min_torch;
-    }
-    INFLUENCE_ASSERT_OK_AND_ASSIGN(fixture_, SharedFixture(golden.name));
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(fixture_, SharedFixture(GetParam().first));
     INFLUENCE_ASSERT_OK_AND_ASSIGN(provider_,
                                    SharedProvider(GetParam(), *fixture_));
   }
@@ -218,6 +219,32 @@ TEST_P(GoldenGradientsTest, GradientsDoNotDependOnTheBatchSize) {
       parts.push_back(part);
     }
     EXPECT_THAT(at::cat(parts), TensorNear(grads(), kTolerance)) << batch_size;
+  }
+}
+
+TEST_P(GoldenGradientsTest, TheCallersGradModeAndTheModelsGradAreLeftAlone) {
+  const at::NoGradGuard no_grad;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor found,
+                                 provider_->FlatGrads(train()));
+  EXPECT_THAT(found, TensorNear(grads(), kTolerance));
+  EXPECT_FALSE(found.requires_grad());
+  EXPECT_FALSE(at::GradMode::is_enabled());
+  for (const NamedParameter& parameter : provider_->model().parameters()) {
+    EXPECT_FALSE(parameter.tensor.grad().defined()) << parameter.name;
+  }
+}
+
+TEST_P(GoldenGradientsTest, ThreadsMayShareAProvider) {
+  constexpr int kNumThreads = 3;
+  std::vector<absl::StatusOr<at::Tensor>> found(kNumThreads);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kNumThreads; ++i) {
+    threads.emplace_back([&, i] { found[i] = provider_->FlatGrads(train()); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const absl::StatusOr<at::Tensor>& result : found) {
+    ASSERT_THAT(result, IsOk());
+    EXPECT_THAT(*result, TensorNear(grads(), kTolerance));
   }
 }
 
@@ -384,7 +411,7 @@ TEST_P(GoldenGradientsTest, Float32AgreesToItsOwnPrecision) {
 
 std::vector<CaseAndKind> AllPairs() {
   std::vector<CaseAndKind> pairs;
-  for (const std::string& name : AllNames()) {
+  for (const std::string& name : RunnableNames()) {
     pairs.emplace_back(name, ProviderKind::kAutograd);
     pairs.emplace_back(name, ProviderKind::kCapturing);
   }
@@ -405,12 +432,8 @@ INSTANTIATE_TEST_SUITE_P(
 class GoldenModelTest : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
-    const GoldenCase& golden = CaseByName(GetParam());
-    if (!golden.RunsHere()) {
-      GTEST_SKIP() << "needs LibTorch " << golden.min_torch;
-    }
     at::set_num_threads(1);
-    INFLUENCE_ASSERT_OK_AND_ASSIGN(fixture_, SharedFixture(golden.name));
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(fixture_, SharedFixture(GetParam()));
   }
 
   std::shared_ptr<const GoldenFixture> fixture_;
@@ -638,7 +661,7 @@ TEST(GoldenManifestTest, AllKindsAreThere) {
 }
 
 INSTANTIATE_TEST_SUITE_P(
-    Cases, GoldenModelTest, testing::ValuesIn(AllNames()),
+    Cases, GoldenModelTest, testing::ValuesIn(RunnableNames()),
     [](const testing::TestParamInfo<std::string>& param_info) {
       return param_info.param;
     });
