@@ -9,12 +9,16 @@
 #include "ATen/core/Tensor.h"
 #include "ATen/ops/cat.h"
 #include "ATen/ops/einsum.h"
+#include "ATen/ops/one_hot.h"
 #include "ATen/ops/zeros.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "gmock/gmock.h"
 #include "gradients/autograd_gradient_provider.h"
 #include "gradients/batch.h"
+#include "gradients/factored_gradients.h"
 #include "gradients/gradient_provider.h"
+#include "gradients/gradient_term.h"
 #include "gradients/model.h"
 #include "gradients/parameter_blocks.h"
 #include "gradients/per_sample_function.h"
@@ -203,6 +207,89 @@ TEST_F(BlockMapperTest, NothingRunsBeforeNextAndOnePassServesAllBlocks) {
   EXPECT_EQ(passes, left_.size() + right_.size());
   INFLUENCE_EXPECT_OK(sequence.Next());
   EXPECT_EQ(passes, left_.size() + right_.size());
+}
+
+// Softmax regression whose gradients, (softmax - onehot) x^T, are kept as
+// factors that tell when they are written out.
+class TellTaleProvider : public GradientProvider {
+ public:
+  TellTaleProvider(std::shared_ptr<const Model> model, int64_t* rows_written)
+      : GradientProvider(std::move(model), CrossEntropyLoss()),
+        rows_written_(rows_written) {}
+
+ protected:
+  absl::StatusOr<FactoredGradients> DoFactoredGrads(
+      const Batch& batch) const override {
+    const NamedParameter& w = model().parameters()[0];
+    at::Tensor left = batch.x[0].matmul(w.tensor.detach().t()).softmax(1);
+    left.sub_(at::one_hot(batch.y, left.size(1)));
+    const int64_t n = batch.size();
+    return FactoredGradients(
+        n, model().dtype(),
+        {{w.name,
+          w.tensor.numel(),
+          {std::make_shared<const TellTaleTerm>(left.view({n, 1, 1, -1}),
+                                                batch.x[0].view({n, 1, 1, -1}),
+                                                rows_written_)}}});
+  }
+
+  std::shared_ptr<GradientProvider> Clone() const override {
+    return std::make_shared<TellTaleProvider>(*this);
+  }
+
+ private:
+  class TellTaleTerm : public OuterProductTerm {
+   public:
+    TellTaleTerm(at::Tensor left, at::Tensor right, int64_t* rows_written)
+        : OuterProductTerm(0, std::move(left), std::move(right)),
+          rows_written_(rows_written) {}
+
+    void Write(int64_t begin, int64_t end, bool accumulate,
+               const at::Tensor& out) const override {
+      *rows_written_ += end - begin;
+      OuterProductTerm::Write(begin, end, accumulate, out);
+    }
+
+   private:
+    int64_t* rows_written_;
+  };
+
+  int64_t* rows_written_;  // Borrowed.
+};
+
+TEST_F(BlockMapperTest, NeverWritesOutTheTrainingGradients) {
+  // Wide enough for products of factors to be the cheaper way.
+  const auto model = TanhMlp({12, 8}, at::kDouble, 1, /*bias=*/false);
+  const Batch left = SeededClassification(3, 12, 8, at::kDouble, 7);
+  const Batch right = SeededClassification(5, 12, 8, at::kDouble, 8);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      std::shared_ptr<const GradientProvider> plain,
+      AutogradGradientProvider::Create(model, CrossEntropyLoss()));
+  int64_t rows_written = 0;
+  const auto telltale =
+      std::make_shared<const TellTaleProvider>(model, &rows_written);
+  const auto blocks = ParameterBlocks::Create(*model, BlockStructure::kFull);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      std::shared_ptr<const Operator> inverse,
+      DirectInverse::Create(DenseGaussNewton(*plain, right), {0.1}));
+  const std::shared_ptr<const Operator> identity =
+      std::make_shared<const IdentityOperator>(96);
+  for (const auto& op : {identity, inverse}) {
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(BlockMapper reference,
+                                   BlockMapper::Create(blocks, {op}, plain));
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(BlockMapper mapper,
+                                   BlockMapper::Create(blocks, {op}, telltale));
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(
+        at::Tensor expected,
+        reference.SummedInteractions(left, right, InfluenceMode::kUp));
+    rows_written = 0;
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(
+        at::Tensor scores,
+        mapper.SummedInteractions(left, right, InfluenceMode::kUp));
+    EXPECT_THAT(scores, TensorNear(expected, kTolerance));
+    // The identity keeps even the queries' as factors.
+    EXPECT_EQ(rows_written, op == identity ? 0 : left.size());
+  }
 }
 
 TEST_F(BlockMapperTest, AnErrorEndsASequence) {
