@@ -31,15 +31,23 @@ namespace {
 
 constexpr char kWhat[] = "per-sample gradients";
 
+// The Euclidean norm of each sample's factor [N, H, T, F], [N]. A factor is
+// often a transposed view: it is read in the order of its memory.
+at::Tensor NormBySample(const at::Tensor& factor) {
+  const at::Tensor transposed = factor.transpose(2, 3);
+  return (transposed.is_contiguous() ? transposed : factor)
+      .reshape({factor.size(0), -1})
+      .norm(2, {1});
+}
+
 // For each sample a number that is not finite if an entry of the term's
-// gradient is not: a sum of the entries or, for an outer product, a bound of
-// the sum of their magnitudes, which costs as much as reading the factors.
+// gradient is not: a sum of the entries or, for an outer product, the product
+// of the factors' norms, which bounds the norm of the gradient
+// (Cauchy-Schwarz) and costs as much as reading the factors.
 at::Tensor FinitenessProbe(const GradientTerm& term, at::ScalarType dtype) {
   const auto* product = dynamic_cast<const OuterProductTerm*>(&term);
   if (product != nullptr) {
-    const at::Tensor left = product->left().norm(1, {-1});    // [N, H, T]
-    const at::Tensor right = product->right().norm(1, {-1});  // [N, H, T]
-    return left.mul(right).sum({1, 2});
+    return NormBySample(product->left()).mul(NormBySample(product->right()));
   }
   const auto* dense = dynamic_cast<const DenseTerm*>(&term);
   if (dense != nullptr) return dense->gradients().sum({1});

@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <utility>
 
+#include "ATen/Parallel.h"
 #include "ATen/core/Tensor.h"
+#include "ATen/core/grad_mode.h"
 #include "ATen/ops/bmm.h"
 #include "ATen/ops/empty.h"
 #include "ATen/ops/eq.h"
@@ -191,16 +193,24 @@ void OuterProductTerm::Write(int64_t begin, int64_t end, bool accumulate,
     }
     return;
   }
-  for (int64_t group = 0; group < h; ++group) {
-    at::Tensor matrix = matrices.select(1, group);
-    const at::Tensor a = left.select(1, group).transpose(1, 2);
-    const at::Tensor b = right.select(1, group);
-    if (accumulate) {
-      matrix.baddbmm_(a, b);
-    } else {
-      at::bmm_out(matrix, a, b);
-    }
-  }
+  // Samples side by side, each product on one thread: a batched product into
+  // strided rows would be a loop of products with all threads each.
+  at::parallel_for(0, end - begin, /*grain_size=*/1,
+                   [&](int64_t first, int64_t last) {
+                     at::NoGradGuard no_grad;
+                     for (int64_t n = first; n < last; ++n) {
+                       for (int64_t group = 0; group < h; ++group) {
+                         at::Tensor matrix = matrices[n][group];
+                         const at::Tensor a = left[n][group].t();
+                         const at::Tensor b = right[n][group];
+                         if (accumulate) {
+                           matrix.addmm_(a, b);
+                         } else {
+                           at::mm_out(matrix, a, b);
+                         }
+                       }
+                     }
+                   });
 }
 
 at::Tensor OuterProductTerm::Contract(const at::Tensor& matrix) const {
