@@ -18,7 +18,7 @@ namespace influence {
 class Console {
  public:
   // Borrows the streams, which must outlive this object. `progress` says what
-  // kind of place `err` is. `quiet` silences Say() and progress().
+  // kind of place `err` is. `quiet` silences Say() and Progress().
   Console(std::ostream* out, std::ostream* err,
           const TerminalProgressOptions& progress, bool quiet);
 
@@ -26,7 +26,7 @@ class Console {
   void Say(absl::string_view text);
 
   // Null if quiet.
-  ProgressReporter* progress() { return progress_.get(); }
+  ProgressReporter* Progress() { return progress_.get(); }
 
   // Text on standard output. kUnavailable if it cannot be written.
   absl::Status Print(absl::string_view text);

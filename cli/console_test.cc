@@ -18,7 +18,7 @@ TEST(ConsoleTest, KeepsResultsAndRemarksApart) {
   Console console(&out, &err, {}, /*quiet=*/false);
   console.Say("reading");
   INFLUENCE_EXPECT_OK(console.Print("{}\n"));
-  ASSERT_NE(console.progress(), nullptr);
+  ASSERT_NE(console.Progress(), nullptr);
   EXPECT_EQ(out.str(), "{}\n");
   EXPECT_EQ(err.str(), "influence: reading\n");
 }
@@ -28,7 +28,7 @@ TEST(ConsoleTest, QuietLeavesTheResultOnly) {
   Console console(&out, &err, {}, /*quiet=*/true);
   console.Say("reading");
   INFLUENCE_EXPECT_OK(console.Print("{}\n"));
-  EXPECT_EQ(console.progress(), nullptr);
+  EXPECT_EQ(console.Progress(), nullptr);
   EXPECT_EQ(out.str(), "{}\n");
   EXPECT_EQ(err.str(), "");
 }

@@ -78,9 +78,8 @@ absl::StatusOr<std::shared_ptr<const DataSet>> DataSet::Open(
       DataReader reader,
       DataReader::Open(path,
                        {.dtype = dtype, .batch_size = kInitialBatchSize}));
-  const std::shared_ptr<DataSet> data(
-      new DataSet(path, dtype, std::move(reader)));
-  const absl::Status as_they_are = data->TryModel(model, model_file);
+  std::shared_ptr<DataSet> data(new DataSet(path, dtype, std::move(reader)));
+  absl::Status as_they_are = data->TryModel(model, model_file);
   if (as_they_are.ok()) return data;
 
   std::vector<int64_t> integers;
@@ -138,7 +137,7 @@ absl::StatusOr<std::shared_ptr<const DataSet>> DataSet::WithBatchSize(
     int64_t batch_size) const {
   INFLUENCE_ASSIGN_OR_RETURN(DataReader reader,
                              reader_.WithBatchSize(batch_size));
-  const std::shared_ptr<DataSet> data(new DataSet(*this));
+  std::shared_ptr<DataSet> data(new DataSet(*this));
   data->reader_ = std::move(reader);
   return data;
 }

@@ -2,9 +2,9 @@
 //
 // The `influence` command. docs/command_line.md describes it.
 #include <fcntl.h>
-#include <signal.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <iostream>
 #include <string>
 #include <variant>

@@ -1,9 +1,9 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #include "cli/interruption.h"
 
-#include <signal.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <memory>
 #include <string>
 #include <thread>

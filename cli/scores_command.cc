@@ -225,8 +225,13 @@ absl::Status RunScores(const ScoresOptions& options, Console& console) {
   // The gradients of queries are taken in batches no larger than the training
   // data's. What is kept of them without solving is as large as the gradients.
   const int64_t query_batch = std::min(sizes.train, sizes.queries);
-  const int64_t group =
-      keep_factors ? std::max<int64_t>(sizes.queries / query_batch, 1) : 1;
+  const int64_t query_batches = (shape[0] + query_batch - 1) / query_batch;
+  int64_t group = 1;  // Batches of queries that share a pass.
+  if (keep_factors) {
+    group = sizes.queries == shape[0]
+                ? query_batches
+                : std::max<int64_t>(sizes.queries / query_batch, 1);
+  }
   const int64_t queries_per_pass = std::min(group * query_batch, shape[0]);
   const int64_t passes = (shape[0] + queries_per_pass - 1) / queries_per_pass;
   INFLUENCE_ASSIGN_OR_RETURN(const std::shared_ptr<const DataSet> train,
@@ -248,8 +253,9 @@ absl::Status RunScores(const ScoresOptions& options, Console& console) {
     curvature_bytes += largest_block_bytes;
   }
   double output_bytes = item_size;
-  for (const int64_t length : shape)
+  for (const int64_t length : shape) {
     output_bytes *= static_cast<double>(length);
+  }
   const double tile_bytes = static_cast<double>(queries_per_pass) *
                             static_cast<double>(sizes.train) *
                             static_cast<double>(values_per_score * item_size);
@@ -275,7 +281,7 @@ absl::Status RunScores(const ScoresOptions& options, Console& console) {
       BytesText(curvature_bytes + gradient_bytes + tile_bytes),
       " beside model and data; writes ", BytesText(output_bytes)));
 
-  if (const absl::Status status = influence->Fit(train, console.progress());
+  if (const absl::Status status = influence->Fit(train, console.Progress());
       !status.ok()) {
     return ExplainFitError(options, status);
   }
@@ -290,7 +296,7 @@ absl::Status RunScores(const ScoresOptions& options, Console& console) {
                    UnitsFactor(options.mode, options.units,
                                influence->num_fitted_samples()));
   FiniteTileSink sink(&file);
-  if (const absl::Status status = scores.ForEach(sink, console.progress());
+  if (absl::Status status = scores.ForEach(sink, console.Progress());
       !status.ok()) {
     // The disk's errors name the output; all others come from the model.
     if (absl::StrContains(status.message(), options.out)) return status;
