@@ -1,6 +1,7 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #include "examples/digits/digits_data.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <fstream>

@@ -229,6 +229,7 @@ absl::StatusOr<DigitsExperiment> RunDigitsExperiment(
       start = now;
     };
     experiment.options = options;
+    experiment.regularization = kRegularizationFactor * options.weight_decay;
     INFLUENCE_ASSIGN_OR_RETURN(
         experiment.digits,
         MakeMislabelledDigits(digits, {.num_train = options.num_train,
@@ -248,7 +249,7 @@ absl::StatusOr<DigitsExperiment> RunDigitsExperiment(
         experiment.influence,
         ComputeDigitsInfluence(experiment.network.model,
                                experiment.digits.train, experiment.digits.test,
-                               {.regularization = options.weight_decay,
+                               {.regularization = experiment.regularization,
                                 .num_threads = options.num_threads},
                                progress));
     const DigitsInfluence& influence = experiment.influence;

@@ -18,7 +18,6 @@
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
 #include "base/status_macros.h"
 #include "cli/terminal_progress.h"
 #include "examples/digits/digits_data.h"

@@ -1,7 +1,8 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #include "examples/digits/digits_network.h"
 
-#include <cmath>
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -14,6 +15,7 @@
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "base/validators.h"
+#include "gradients/batch.h"
 #include "gradients/module_model.h"
 #include "torch/script.h"
 #include "torch/torch.h"

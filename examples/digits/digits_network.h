@@ -4,9 +4,9 @@
 // minimum of
 //   (1/N) sum_n l(theta; z_n) + weight_decay / 2 * |theta|^2,
 // l being the cross entropy. At a minimum the Hessian of this objective is
-// H + weight_decay * I: the curvature of influence functions with
-// regularization = weight_decay, so that their predictions can be compared with
-// training again.
+// H + weight_decay * I: the curvature of influence functions whose
+// regularization is the weight decay, so that their predictions can be compared
+// with training again.
 #ifndef INFLUENCE_EXAMPLES_DIGITS_DIGITS_NETWORK_H_
 #define INFLUENCE_EXAMPLES_DIGITS_DIGITS_NETWORK_H_
 

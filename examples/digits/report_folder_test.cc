@@ -103,7 +103,7 @@ TEST(RenderReportTest, MarksEachSuspectAsFlippedOrNot) {
       rest,
       HasSubstr(experiment.digits.flipped[first]
                     ? absl::StrCat(
-                          "flipped: truly a ",
+                          "flipped: truly a\u00a0",
                           experiment.digits.true_labels[first].item<int64_t>())
                     : "label is right"));
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -91,7 +92,7 @@ class Report {
   std::string Answer(int64_t n) const {
     return IsFlipped(n)
                ? absl::StrCat(
-                     "<span class=\"answer flipped\">flipped: truly a ",
+                     "<span class=\"answer flipped\">flipped: truly a\u00a0",
                      TrueLabel(n), "</span>")
                : std::string(
                      "<span class=\"answer kept\">label is right</span>");
@@ -473,9 +474,10 @@ class Report {
             "images, all parameters in one block");
     AddItem("Regularization \u03bb",
             absl::StrFormat(
-                "%g, the weight decay: A is then the Hessian of what was "
-                "minimised",
-                experiment_.options.weight_decay));
+                "%g: a tenth above the weight decay, with which A would be "
+                "the Hessian of what was minimised, and nearly singular where "
+                "hidden units are unused",
+                experiment_.regularization));
     AddItem("A is",
             influence.smallest_eigenvalue.has_value()
                 ? absl::StrFormat(
@@ -556,7 +558,7 @@ std::string ScoresCommand(const DigitsExperiment& experiment,
       "  --train %1$s/train --test %1$s/test \\\n"
       "  --loss cross_entropy --method direct --regularization %2$g \\\n"
       "  --dtype float64 --out %1$s/scores_again.npy\n",
-      folder, experiment.options.weight_decay);
+      folder, experiment.regularization);
 }
 
 }  // namespace influence

@@ -59,7 +59,7 @@ a { color: var(--link); }
 }
 .cards b { font-size: 1.02rem; }
 img.digit {
-  display: block; width: 100%; aspect-ratio: 1;
+  display: block; width: 100%; height: auto; aspect-ratio: 1;
   border-radius: 4px; margin-bottom: .45rem; background: #fff;
 }
 @media (prefers-color-scheme: dark) { img.digit { filter: brightness(.9); } }
@@ -78,7 +78,7 @@ img.digit {
 .legend svg { width: 32px; height: 10px; margin-right: .45rem; }
 figure { margin: 1rem 0; }
 figcaption { color: var(--soft); font-size: .9rem; margin-top: .5rem; }
-svg.chart { display: block; width: 100%; height: auto; max-width: 48rem; }
+svg.chart { display: block; width: 100%; height: auto; max-width: 60rem; }
 .narrow svg.chart { max-width: 30rem; }
 .grid { stroke: var(--rule); stroke-width: 1; }
 .axis { fill: none; stroke: var(--soft); stroke-width: 1.2; }
@@ -86,7 +86,7 @@ svg.chart { display: block; width: 100%; height: auto; max-width: 48rem; }
 .axis-title { fill: var(--ink); font-size: 14px; }
 .line { fill: none; stroke-width: 2.4; stroke-linejoin: round; }
 .dashed { stroke-dasharray: 6 5; stroke-width: 2; }
-.dots { fill: none; stroke-width: 4.5; stroke-linecap: round; opacity: .55; }
+.dots { fill: none; stroke-width: 6; stroke-linecap: round; opacity: .55; }
 .s0 { stroke: var(--s0); } .s1 { stroke: var(--s1); } .s2 { stroke: var(--s2); }
 .s3 { stroke: var(--s3); } .s4 { stroke: var(--s4); } .s5 { stroke: var(--s5); }
 .s6 { stroke: var(--s6); }

@@ -15,13 +15,13 @@ std::string SummaryText(const DigitsExperiment& experiment) {
       "%d training images, %d of their labels flipped, %d held out; seed %d\n"
       "network 64-32-10 tanh, %d parameters, float64; %.1f %% of the held-out\n"
       "digits recognised\n"
-      "influence: direct, exact Hessian, regularization %g (the weight\n"
-      "decay), %s\n\n",
+      "trained with weight decay %g; influence: direct, exact Hessian,\n"
+      "regularization %g, %s\n\n",
       experiment.num_train(), experiment.digits.num_flipped,
       experiment.num_test(), experiment.options.seed,
       influence.coverage.num_parameters(),
       100 * Accuracy(influence.test_probabilities, experiment.digits.test.y),
-      experiment.options.weight_decay,
+      experiment.options.weight_decay, experiment.regularization,
       influence.smallest_eigenvalue.has_value() ? "indefinite"
                                                 : "positive definite");
   absl::StrAppendFormat(&text, "%-34s%12s%12s%12s\n",
