@@ -28,7 +28,7 @@ double Uniform(std::mt19937_64& engine) {
 
 }  // namespace
 
-at::Tensor SeededNormal(std::vector<int64_t> shape, at::ScalarType dtype,
+at::Tensor SeededNormal(const std::vector<int64_t>& shape, at::ScalarType dtype,
                         uint64_t seed, double scale) {
   std::mt19937_64 engine(seed);
   at::Tensor tensor = at::empty(shape, at::kDouble);

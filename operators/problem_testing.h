@@ -18,7 +18,7 @@ namespace influence {
 
 // A tensor of normal deviates, the same on every platform and LibTorch version
 // (drawn by std::mt19937_64 with the Box-Muller transform).
-at::Tensor SeededNormal(std::vector<int64_t> shape, at::ScalarType dtype,
+at::Tensor SeededNormal(const std::vector<int64_t>& shape, at::ScalarType dtype,
                         uint64_t seed, double scale = 1.0);
 
 // Labels in [0, num_classes), [size].
