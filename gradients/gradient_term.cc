@@ -27,6 +27,10 @@ namespace {
 // last-level cache of a server core's share while GEMMs on it stay efficient.
 constexpr int64_t kTileScalars = int64_t{1} << 22;
 
+// The side of a Gram matrix that is written out: 64 MiB in float32. Each tile
+// makes the other side write itself out again, so that few are better.
+constexpr int64_t kGramTileScalars = int64_t{1} << 24;
+
 // Above this many groups a loop over them costs more than a copy of the result.
 constexpr int64_t kMaxGroupLoop = 8;
 
@@ -63,7 +67,8 @@ at::Tensor GradientTerm::Gram(const GradientTerm& other) const {
   }
   // The general form: the other term's gradients written out a tile at a time.
   const int64_t num_columns = other.num_samples_;
-  const int64_t tile_rows = RowsPerTile(std::max(size_, other.size_));
+  const int64_t tile_rows =
+      std::max<int64_t>(1, kGramTileScalars / std::max(size_, other.size_));
   at::Tensor gram;
   for (int64_t row = 0; row < num_columns; row += tile_rows) {
     const int64_t row_end = std::min(num_columns, row + tile_rows);
@@ -116,6 +121,21 @@ at::Tensor GradientTerm::RowwiseInnerProduct(const GradientTerm& other) const {
         .copy_(at::mul(a.narrow(1, begin - offset_, end - begin),
                        b.narrow(1, begin - other.offset_, end - begin))
                    .sum(1));
+  }
+  return products;
+}
+
+at::Tensor GradientTerm::ContractWritten(const at::Tensor& matrix) const {
+  at::Tensor products = at::empty({num_samples_, matrix.size(0)}, Options());
+  const int64_t tile_rows = RowsPerTile(size_);
+  at::Tensor tile =
+      at::empty({std::min(num_samples_, tile_rows), size_}, Options());
+  for (int64_t row = 0; row < num_samples_; row += tile_rows) {
+    const int64_t count = std::min(num_samples_, row + tile_rows) - row;
+    at::Tensor written = tile.narrow(0, 0, count);
+    Write(row, row + count, /*accumulate=*/false, written);
+    at::Tensor out = products.narrow(0, row, count);
+    at::mm_out(out, written, matrix.t());
   }
   return products;
 }
@@ -229,17 +249,7 @@ at::Tensor OuterProductTerm::Contract(const at::Tensor& matrix) const {
   const double cost_factors =
       static_cast<double>(h) * t * k * (l * r + 4.0 * narrow_side);
   if (cost_write < cost_factors) {
-    const at::Tensor columns = matrix.t();
-    const int64_t tile_rows = RowsPerTile(size());
-    at::Tensor tile = at::empty({std::min(n, tile_rows), size()}, Options());
-    for (int64_t row = 0; row < n; row += tile_rows) {
-      const int64_t row_end = std::min(n, row + tile_rows);
-      at::Tensor rows = tile.narrow(0, 0, row_end - row);
-      Write(row, row_end, /*accumulate=*/false, rows);
-      at::Tensor out = products.narrow(0, row, row_end - row);
-      at::mm_out(out, rows, columns);
-    }
-    return products;
+    return ContractWritten(matrix);
   }
 
   const at::Tensor matrices = matrix.reshape({k, h, l, r});
@@ -418,6 +428,12 @@ void RowSparseTerm::Write(int64_t begin, int64_t end, bool accumulate,
 at::Tensor RowSparseTerm::Contract(const at::Tensor& matrix) const {
   const int64_t n = values_.size(0), t = values_.size(1), d = values_.size(2);
   const int64_t k = matrix.size(0);
+  // A table of few rows is cheaper written out and multiplied: a gathered
+  // element costs about as much as 32 multiply-adds of a matrix product.
+  if (static_cast<double>(num_rows_) * (k + 4.0) <
+      32.0 * static_cast<double>(t) * k) {
+    return ContractWritten(matrix);
+  }
   const at::Tensor matrices = matrix.reshape({k, num_rows_, d});
   const at::Tensor rows = rows_.view({n * t});
   const at::Tensor values = values_.view({1, n * t, d});

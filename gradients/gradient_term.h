@@ -56,6 +56,9 @@ class GradientTerm {
   virtual at::Tensor GramSameRange(const GradientTerm& other) const;
   virtual at::Tensor RowwiseSameRange(const GradientTerm& other) const;
 
+  // Contract() by writing the gradients out, a tile of samples at a time.
+  at::Tensor ContractWritten(const at::Tensor& matrix) const;
+
   // dtype and device of the gradients.
   virtual at::TensorOptions Options() const = 0;
 
