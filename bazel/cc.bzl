@@ -24,6 +24,11 @@ _COPTS = ["-std=c++20"] + _WARNINGS + select({
     # warnings are clang-tidy's business.
     "//bazel:fuzz": [],
     "//conditions:default": _OPENMP + ["-Werror"],
+}) + select({
+    # GCC's flow analysis is wrong about instrumented code of LibTorch's headers.
+    "//bazel:asan": ["-Wno-maybe-uninitialized"],
+    "//bazel:tsan": ["-Wno-maybe-uninitialized"],
+    "//conditions:default": [],
 })
 
 _LINKOPTS = select({
