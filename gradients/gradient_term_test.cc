@@ -111,7 +111,7 @@ TEST(GradientTermTest, OuterProductActsAsItsMatrix) {
 
 TEST(GradientTermTest, RowSparseActsAsItsMatrix) {
   ExpectActsAsDense(Sparse(4, 3, 5, 2, 1));
-  ExpectActsAsDense(Sparse(4, 9, 3, 2, 2));  // Every row several times.
+  ExpectActsAsDense(Sparse(4, 9, 3, 2, 2));    // Every row several times.
   ExpectActsAsDense(Sparse(4, 1, 300, 2, 3));  // A large table.
 }
 
