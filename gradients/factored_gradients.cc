@@ -64,22 +64,41 @@ absl::StatusOr<at::Tensor> FactoredGradients::FlattenRows(int64_t begin,
                      "), expected a range in [0, ", num_samples_, ")"));
   }
   return CatchTorch("flat gradients", [&]() -> absl::StatusOr<at::Tensor> {
-    at::Tensor flat =
+    const at::Tensor flat =
         at::empty({end - begin, num_parameters_}, at::dtype(dtype_));
-    int64_t offset = 0;
-    for (const FactoredParameter& parameter : parameters_) {
-      // The first term may overwrite where it fills the whole parameter.
-      bool written = parameter.terms.size() == 1 &&
-                     parameter.terms[0]->size() == parameter.size;
-      if (!written) flat.narrow(1, offset, parameter.size).zero_();
-      for (const auto& term : parameter.terms) {
-        term->Write(begin, end, /*accumulate=*/!written,
-                    flat.narrow(1, offset + term->offset(), term->size()));
-      }
-      offset += parameter.size;
-    }
+    WriteRows(begin, end, flat);
     return flat;
   });
+}
+
+absl::Status FactoredGradients::FlattenInto(const at::Tensor& out) const {
+  INFLUENCE_RETURN_IF_ERROR(
+      ValidateShape("out", out, {num_samples_, num_parameters_}));
+  if (out.scalar_type() != dtype_) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("out: found dtype ", DtypeName(out.scalar_type()),
+                     ", expected ", DtypeName(dtype_), ", the gradients'"));
+  }
+  return CatchTorch("flat gradients", [&]() -> absl::Status {
+    WriteRows(0, num_samples_, out);
+    return absl::OkStatus();
+  });
+}
+
+void FactoredGradients::WriteRows(int64_t begin, int64_t end,
+                                  const at::Tensor& out) const {
+  int64_t offset = 0;
+  for (const FactoredParameter& parameter : parameters_) {
+    // A single term that fills the whole parameter overwrites.
+    const bool written = parameter.terms.size() == 1 &&
+                         parameter.terms[0]->size() == parameter.size;
+    if (!written) out.narrow(1, offset, parameter.size).zero_();
+    for (const auto& term : parameter.terms) {
+      term->Write(begin, end, /*accumulate=*/!written,
+                  out.narrow(1, offset + term->offset(), term->size()));
+    }
+    offset += parameter.size;
+  }
 }
 
 absl::StatusOr<at::Tensor> FactoredGradients::Contract(

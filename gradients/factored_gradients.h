@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "ATen/core/Tensor.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "gradients/gradient_term.h"
 
@@ -43,6 +44,9 @@ class FactoredGradients {
   // G itself, [N, P]. N*T*a*o.
   absl::StatusOr<at::Tensor> Flatten() const;
 
+  // Writes G over `out` [N, P], whose rows may be strided.
+  absl::Status FlattenInto(const at::Tensor& out) const;
+
   // Rows [begin, end) of G, for work in tiles of bounded size.
   absl::StatusOr<at::Tensor> FlattenRows(int64_t begin, int64_t end) const;
 
@@ -72,6 +76,9 @@ class FactoredGradients {
       const std::vector<int64_t>& indices) const;
 
  private:
+  // Writes rows [begin, end) over `out`; throws on a LibTorch failure.
+  void WriteRows(int64_t begin, int64_t end, const at::Tensor& out) const;
+
   int64_t num_samples_;
   at::ScalarType dtype_;
   std::vector<FactoredParameter> parameters_;

@@ -70,6 +70,21 @@ TEST(FactoredGradientsTest, FlattensToTheMatrix) {
   EXPECT_THAT(rows, TensorNear(example.dense.narrow(0, 1, 2), kTolerance));
 }
 
+TEST(FactoredGradientsTest, FlattensIntoTheColumnsOfAWiderMatrix) {
+  const Example example = MakeExample(5, 1);
+  const at::Tensor wide = at::zeros({5, 20}, at::kDouble);
+  INFLUENCE_ASSERT_OK(example.factored.FlattenInto(wide.narrow(1, 3, 12)));
+  EXPECT_THAT(wide.narrow(1, 3, 12), TensorNear(example.dense, kTolerance));
+  EXPECT_THAT(example.factored.FlattenInto(wide),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("out: found shape [5, 20], expected shape "
+                                 "[5, 12]")));
+  EXPECT_THAT(
+      example.factored.FlattenInto(at::zeros({5, 12}, at::kFloat)),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               HasSubstr("out: found dtype float32, expected float64")));
+}
+
 TEST(FactoredGradientsTest, ProductsEqualTheMatrixs) {
   const Example example = MakeExample(5, 1);
   const Example other = MakeExample(3, 20);

@@ -9,6 +9,7 @@
 
 #include "ATen/core/Tensor.h"
 #include "ATen/core/grad_mode.h"
+#include "ATen/ops/empty.h"
 #include "ATen/ops/eye.h"
 #include "ATen/ops/ones.h"
 #include "ATen/ops/zeros.h"
@@ -30,6 +31,12 @@ namespace influence {
 namespace {
 
 constexpr char kWhat[] = "per-sample gradients";
+
+// FlatGrads() works on parts of the batch, so that the activations of one part,
+// not of all samples, lie beside the result: at least so many samples, and at
+// least 16 MiB of float32, which hides a part's fixed cost.
+constexpr int64_t kMinFlatRows = 32;
+constexpr int64_t kFlatScalars = int64_t{1} << 22;
 
 // The Euclidean norm of each sample's factor [N, H, T, F], [N]. A factor is
 // often a transposed view: it is read in the order of its memory.
@@ -127,9 +134,34 @@ absl::StatusOr<at::Tensor> GradientProvider::JacobianProd(
 
 absl::StatusOr<at::Tensor> GradientProvider::FlatGrads(
     const Batch& batch) const {
-  INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients gradients,
-                             FactoredGrads(batch));
-  return gradients.Flatten();
+  const int64_t num_samples = batch.size();
+  const int64_t rows = std::max(
+      kMinFlatRows, kFlatScalars / std::max<int64_t>(1, num_parameters_));
+  if (rows >= num_samples) {
+    INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients gradients,
+                               FactoredGrads(batch));
+    return gradients.Flatten();
+  }
+  INFLUENCE_RETURN_IF_ERROR(ValidateBatch(batch));
+  return CatchTorch(kWhat, [&]() -> absl::StatusOr<at::Tensor> {
+    const at::Tensor flat =
+        at::empty({num_samples, num_parameters_}, model_->dtype());
+    for (int64_t begin = 0; begin < num_samples; begin += rows) {
+      const int64_t end = std::min(num_samples, begin + rows);
+      INFLUENCE_ASSIGN_OR_RETURN(const Batch part,
+                                 SliceBatch(batch, begin, end));
+      const absl::StatusOr<FactoredGradients> gradients = FactoredGrads(part);
+      if (!gradients.ok()) {
+        return absl::Status(
+            gradients.status().code(),
+            absl::StrCat("samples [", begin, ", ", end, "), counted from ",
+                         begin, ": ", gradients.status().message()));
+      }
+      INFLUENCE_RETURN_IF_ERROR(
+          gradients->FlattenInto(flat.narrow(0, begin, end - begin)));
+    }
+    return flat;
+  });
 }
 
 absl::StatusOr<at::Tensor> GradientProvider::MixedProd(const Batch& batch,

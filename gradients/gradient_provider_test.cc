@@ -472,5 +472,35 @@ TEST(GradientProviderTest, WithFunctionDifferentiatesAnother) {
   EXPECT_THAT(found, TensorNear(expected, 1e-14));
 }
 
+TEST(GradientProviderTest, LargeBatchesAreWorkedOnInParts) {
+  // 160,000 parameters: parts of 32 samples.
+  const at::Tensor weight = ParameterLike(
+      at::arange(160000, at::dtype(at::kDouble)).sin().view({400, 400}));
+  const auto model = std::make_shared<FunctionModel>(
+      std::vector<NamedParameter>{{"weight", weight}},
+      [weight](const std::vector<at::Tensor>& x) { return x[0].mm(weight); });
+  Batch batch{
+      {at::arange(70 * 400, at::dtype(at::kDouble)).cos().view({70, 400})},
+      at::zeros({70, 400}, at::kDouble)};
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      const auto provider,
+      AutogradGradientProvider::Create(model, MeanSquaredErrorLoss()));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor flat,
+                                 provider->FlatGrads(batch));
+  for (const int64_t n : {0, 31, 32, 69}) {
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(const Batch one,
+                                   SliceBatch(batch, n, n + 1));
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor expected,
+                                   provider->FlatGrads(one));
+    EXPECT_THAT(flat.narrow(0, n, 1), TensorNear(expected, 1e-12)) << n;
+  }
+  batch.x[0][40].fill_(1e200);
+  batch.y[40].fill_(-1e300);
+  EXPECT_THAT(provider->FlatGrads(batch),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("samples [32, 64), counted from 32: gradient "
+                                 "of weight at sample 8")));
+}
+
 }  // namespace
 }  // namespace influence
