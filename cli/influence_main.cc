@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/freed_memory.h"
 #include "base/torch_boundary.h"
 #include "cli/console.h"
 #include "cli/inspect_command.h"
@@ -62,6 +63,7 @@ absl::Status Run(const std::vector<std::string>& arguments) {
 }  // namespace influence
 
 int main(int argc, char** argv) {
+  influence::KeepFreedMemory();
   influence::OccupyStandardDescriptors();
   influence::HandleInterruptions();
   // Writing to a closed pipe shall be an error that can be reported.

@@ -18,6 +18,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/freed_memory.h"
 #include "base/status_macros.h"
 #include "calculators/aggregators.h"
 #include "calculators/npy_file.h"
@@ -230,6 +231,7 @@ absl::Status Run(const Options& options) {
 }  // namespace influence
 
 int main(int argc, char** argv) {
+  influence::KeepFreedMemory();
   influence::Options options;
   CLI::App app("The library's side of a comparison with Python peers.");
   app.add_option("task", options.task, "What to do")
