@@ -26,7 +26,7 @@ std::string PercentText(double share, int decimals) {
 }
 
 std::string SignedText(double value, int decimals) {
-  const std::string zero = absl::StrFormat("%.*f", decimals, 0.0);
+  std::string zero = absl::StrFormat("%.*f", decimals, 0.0);
   const std::string size = absl::StrFormat("%.*f", decimals, std::abs(value));
   if (size == zero) return zero;
   return absl::StrCat(value < 0 ? "\u2212" : "+", size);
@@ -34,8 +34,9 @@ std::string SignedText(double value, int decimals) {
 
 std::string CountText(int64_t count) {
   std::string text = absl::StrCat(count);
-  for (size_t end = text.size(); end > 3; end -= 3)
+  for (size_t end = text.size(); end > 3; end -= 3) {
     text.insert(end - 3, 1, ',');
+  }
   return text;
 }
 

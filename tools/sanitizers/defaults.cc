@@ -3,6 +3,9 @@
 // Options and suppressions of the sanitizers. They are linked in rather than
 // read from a file, so that a program started by hand has them as well; the
 // variables ASAN_OPTIONS, TSAN_OPTIONS, ... still override them.
+//
+// Their names are the sanitizers' own:
+// NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming)
 extern "C" {
 
 // An allocation that is too large fails as it does without the sanitizer: the
@@ -40,3 +43,4 @@ const char* __tsan_default_suppressions() {
 }
 
 }  // extern "C"
+// NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming)
