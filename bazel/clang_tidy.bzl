@@ -18,7 +18,9 @@ def _clang_tidy_impl(target, ctx):
     flags += ["-D" + define for define in context.defines.to_list()]
     flags += ["-I" + path for path in context.includes.to_list()]
     for path in context.quote_includes.to_list():
-        flags += ["-iquote", path]
+        # Findings in headers of others are not ours to fix.
+        external = path.startswith("external/") or "/external/" in path
+        flags += ["-isystem" if external else "-iquote", path]
     for path in context.system_includes.to_list():
         flags += ["-isystem", path]
 
