@@ -77,7 +77,7 @@ double NumberOrZero(const c10::ArrayRef<const c10::IValue>& inputs,
 // Why this call couples samples or draws random numbers; empty if it does not.
 std::string Coupling(absl::string_view name,
                      const c10::ArrayRef<const c10::IValue>& inputs) {
-  const std::string text(name);
+  std::string text(name);
   if (name == "aten::dropout" || name == "aten::feature_dropout" ||
       name == "aten::alpha_dropout" || name == "aten::feature_alpha_dropout" ||
       name == "aten::native_dropout") {

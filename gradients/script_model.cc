@@ -212,9 +212,9 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadScriptModel(
         path, ": found what cannot be read (", loaded.message(),
         "), expected a TorchScript file as torch.jit.save writes it"));
   }
-  const absl::StatusOr<std::shared_ptr<const Model>> model = CatchTorch(
-      "model",
-      [&] { return ScriptModel::Create(*std::move(module), options); });
+  absl::StatusOr<std::shared_ptr<const Model>> model = CatchTorch("model", [&] {
+    return ScriptModel::Create(*std::move(module), options);
+  });
   if (model.ok()) return model;
   return absl::Status(model.status().code(),
                       absl::StrCat(path, ": ", model.status().message()));

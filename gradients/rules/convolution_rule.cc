@@ -78,7 +78,7 @@ at::Tensor Patches(const at::Tensor& x, at::IntArrayRef kernel,
 // [B, groups, F, T] with B = N * repeats -> [N, groups, repeats * T, F].
 at::Tensor Factor(const at::Tensor& tensor, const SampleAxis& axis,
                   int64_t num_samples) {
-  const at::Tensor positions_first = tensor.transpose(2, 3);
+  at::Tensor positions_first = tensor.transpose(2, 3);
   if (axis.repeats == 1) return positions_first;
   const int64_t groups = tensor.size(1), features = tensor.size(2);
   // [N, repeats, groups * T * F]
