@@ -28,7 +28,7 @@ struct Mlp : torch::nn::Module {
     second = register_module("second", torch::nn::Linear(512, 256));
     out = register_module("out", torch::nn::Linear(256, 10));
   }
-  at::Tensor forward(at::Tensor x) {
+  at::Tensor forward(const at::Tensor& x) {
     return out(torch::relu(second(torch::relu(first(x)))));
   }
   torch::nn::Linear first{nullptr}, second{nullptr}, out{nullptr};
@@ -95,7 +95,7 @@ struct Transformer : torch::nn::Module {
     }
     out = register_module("out", torch::nn::Linear(kWidth, kVocabulary));
   }
-  at::Tensor forward(at::Tensor x) {
+  at::Tensor forward(const at::Tensor& x) {
     at::Tensor hidden = tokens(x) + position;
     for (const auto& block : blocks) hidden = block->forward(hidden);
     return out(hidden);

@@ -80,7 +80,7 @@ double Accuracy(const at::Tensor& probabilities, const at::Tensor& y) {
 }
 
 absl::StatusOr<DigitsInfluence> ComputeDigitsInfluence(
-    std::shared_ptr<const Model> model, const DigitImages& train,
+    const std::shared_ptr<const Model>& model, const DigitImages& train,
     const DigitImages& test, const DigitsInfluenceOptions& options,
     ProgressReporter* progress) {
   INFLUENCE_RETURN_IF_ERROR(

@@ -47,7 +47,7 @@ struct DigitsInfluence {
 // kInvalidArgument if an option is out of range or A is singular; errors of the
 // library as they come. `progress` may be null.
 absl::StatusOr<DigitsInfluence> ComputeDigitsInfluence(
-    std::shared_ptr<const Model> model, const DigitImages& train,
+    const std::shared_ptr<const Model>& model, const DigitImages& train,
     const DigitImages& test, const DigitsInfluenceOptions& options,
     ProgressReporter* progress = nullptr);
 

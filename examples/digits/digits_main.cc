@@ -17,8 +17,10 @@
 #include "ATen/Parallel.h"
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "base/torch_boundary.h"
 #include "cli/terminal_progress.h"
 #include "examples/digits/digits_data.h"
 #include "examples/digits/digits_experiment.h"
@@ -103,4 +105,11 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace influence
 
-int main(int argc, char** argv) { return influence::Main(argc, argv); }
+int main(int argc, char** argv) {
+  const absl::StatusOr<int> code = influence::CatchTorch(
+      "digits",
+      [&]() -> absl::StatusOr<int> { return influence::Main(argc, argv); });
+  if (code.ok()) return *code;
+  std::cerr << "digits: error: " << code.status().message() << "\n";
+  return 1;
+}

@@ -179,7 +179,7 @@ absl::StatusOr<TrainedNetwork> RetrainWithout(
 
 absl::Status WriteTorchScript(const TrainedNetwork& network,
                               const std::string& path) {
-  const absl::Status status = CatchTorch(path, [&]() -> absl::Status {
+  absl::Status status = CatchTorch(path, [&]() -> absl::Status {
     torch::jit::Module root("DigitsNetwork");
     torch::jit::Module hidden("Hidden");
     torch::jit::Module output("Output");

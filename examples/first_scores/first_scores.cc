@@ -34,9 +34,9 @@ struct Net : torch::nn::Module {
 };
 
 // [README]
-absl::StatusOr<at::Tensor> Scores(std::shared_ptr<Net> net,
-                                  influence::Batch train,
-                                  influence::Batch test) {
+absl::StatusOr<at::Tensor> Scores(const std::shared_ptr<Net>& net,
+                                  const influence::Batch& train,
+                                  const influence::Batch& test) {
   INFLUENCE_ASSIGN_OR_RETURN(
       const std::shared_ptr<const influence::Model> model,
       influence::CreateModuleModel(net));
