@@ -233,6 +233,19 @@ void OuterProductTerm::Write(int64_t begin, int64_t end, bool accumulate,
                    });
 }
 
+// Either each sample's matrix is written out (a tile of samples at a time) and
+// multiplied with all rows at once, or the rows meet the factors one side after
+// the other. Both end in GEMMs; costs in multiply-adds a sample, a memory
+// access counted as four.
+bool OuterProductTerm::WritingIsCheaper(int64_t num_rows) const {
+  const int64_t h = left_.size(1), t = left_.size(2);
+  const int64_t l = left_.size(3), r = right_.size(3);
+  const double write = static_cast<double>(h) * l * r * (t + num_rows + 4.0);
+  const double factors =
+      static_cast<double>(h) * t * num_rows * (l * r + 4.0 * std::min(l, r));
+  return write < factors;
+}
+
 at::Tensor OuterProductTerm::Contract(const at::Tensor& matrix) const {
   const int64_t n = left_.size(0), h = left_.size(1), t = left_.size(2);
   const int64_t l = left_.size(3), r = right_.size(3);
@@ -240,15 +253,8 @@ at::Tensor OuterProductTerm::Contract(const at::Tensor& matrix) const {
   at::Tensor products = at::zeros({n, k}, Options());
   if (n == 0 || k == 0) return products;
 
-  // Either each sample's matrix is written out (a tile of samples at a time)
-  // and multiplied by all rows at once, or the rows are contracted with the
-  // factors one side after the other. Both end in GEMMs; costs in
-  // multiply-adds a sample, a memory access counted as four.
   const int64_t narrow_side = std::min(l, r);
-  const double cost_write = static_cast<double>(h) * l * r * (t + k + 4.0);
-  const double cost_factors =
-      static_cast<double>(h) * t * k * (l * r + 4.0 * narrow_side);
-  if (cost_write < cost_factors) {
+  if (WritingIsCheaper(k)) {
     return ContractWritten(matrix);
   }
 
@@ -287,11 +293,7 @@ at::Tensor OuterProductTerm::WeightedSum(const at::Tensor& weights) const {
   const int64_t n = left_.size(0), h = left_.size(1), t = left_.size(2);
   const int64_t l = left_.size(3), r = right_.size(3);
   const int64_t k = weights.size(0);
-  const int64_t narrow_side = std::min(l, r);
-  const double cost_write = static_cast<double>(h) * l * r * (t + k + 4.0);
-  const double cost_factors =
-      static_cast<double>(h) * t * k * (l * r + 4.0 * narrow_side);
-  if (cost_write < cost_factors) {
+  if (WritingIsCheaper(k)) {
     at::Tensor sums = at::zeros({k, size()}, Options());
     const int64_t tile_rows = RowsPerTile(size());
     at::Tensor tile = at::empty({std::min(n, tile_rows), size()}, Options());

@@ -115,6 +115,10 @@ class OuterProductTerm : public GradientTerm {
   at::TensorOptions Options() const override;
 
  private:
+  // Whether products with num_rows rows are cheaper with the gradients written
+  // out than from the factors.
+  bool WritingIsCheaper(int64_t num_rows) const;
+
   at::Tensor left_;
   at::Tensor right_;
 };
