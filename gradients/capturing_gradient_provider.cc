@@ -94,8 +94,7 @@ absl::StatusOr<Observation> Observe(
 
 // The gradients of `value` in the uses' outputs; undefined where there is none.
 std::vector<at::Tensor> OutputGradients(const at::Tensor& value,
-                                        const std::vector<CapturedUse>& uses,
-                                        bool retain_graph) {
+                                        const std::vector<CapturedUse>& uses) {
   std::vector<at::Tensor> handles;
   handles.reserve(uses.size());
   for (const CapturedUse& use : uses) handles.push_back(use.output_handle);
@@ -103,7 +102,7 @@ std::vector<at::Tensor> OutputGradients(const at::Tensor& value,
     return std::vector<at::Tensor>(handles.size());
   }
   return torch::autograd::grad({value}, handles, /*grad_outputs=*/{},
-                               retain_graph, /*create_graph=*/false,
+                               /*retain_graph=*/false, /*create_graph=*/false,
                                /*allow_unused=*/true);
 }
 
@@ -298,8 +297,8 @@ absl::StatusOr<std::shared_ptr<Plan>> MakePlan(
     uncover(use.parameter, absl::StrCat("no rule for ", use.operator_name));
   }
 
-  const std::vector<at::Tensor> gradients = OutputGradients(
-      observed.values[0], observed.uses, /*retain_graph=*/false);
+  const std::vector<at::Tensor> gradients =
+      OutputGradients(observed.values[0], observed.uses);
   for (const CapturedUse& use : observed.uses) {
     plan->uses.push_back(Plan::Use{
         use.call.name, use.call.parameters,
@@ -496,7 +495,7 @@ absl::StatusOr<FactoredGradients> CapturingGradientProvider::DoFactoredGrads(
     }
     observed.uses.clear();
     std::vector<at::Tensor> gradients =
-        OutputGradients(observed.values.sum(), uses, /*retain_graph=*/false);
+        OutputGradients(observed.values.sum(), uses);
     at::NoGradGuard no_grad;
     for (size_t i = 0; i < uses.size(); ++i) {
       if (!gradients[i].defined()) continue;
