@@ -11,6 +11,7 @@
 #include "base/torch_boundary.h"
 #include "base/validators.h"
 #include "operators/bilinear_form.h"
+#include "operators/solve_report.h"
 
 namespace influence {
 
@@ -64,11 +65,12 @@ struct BlockMapper::Parts {
   }
 
   absl::StatusOr<at::Tensor> TransformedGrads(
-      size_t block, const FactoredGradients& grads) const {
+      size_t block, const FactoredGradients& grads,
+      std::vector<SolveReport>* reports) const {
     INFLUENCE_ASSIGN_OR_RETURN(FactoredGradients part,
                                grads.Select(positions[block]));
     INFLUENCE_ASSIGN_OR_RETURN(at::Tensor flat, part.Flatten());
-    return operators[block]->Apply(flat);
+    return operators[block]->ApplyWithReports(flat, reports);
   }
 };
 
@@ -138,6 +140,16 @@ class BlockPreparedQueries : public PreparedQueries {
       : parts_(std::move(parts)), prepared_(std::move(prepared)) {}
 
   int64_t num_queries() const override { return prepared_[0]->num_samples(); }
+
+  std::vector<BlockSolveReports> solve_reports() const override {
+    std::vector<BlockSolveReports> by_block;
+    for (size_t b = 0; b < prepared_.size(); ++b) {
+      std::vector<SolveReport> reports = prepared_[b]->solve_reports();
+      if (reports.empty()) continue;
+      by_block.push_back({parts_->name(b), std::move(reports)});
+    }
+    return by_block;
+  }
 
   absl::StatusOr<at::Tensor> Influences(const Batch& train, InfluenceMode mode,
                                         int64_t input) const override {
@@ -270,8 +282,9 @@ LazyBlockSequence BlockMapper::GenerateTransformedGrads(Batch batch) const {
       parts_->operators.size(),
       [parts = parts_, grads](size_t b) -> absl::StatusOr<TensorMap::Entry> {
         INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients* all, grads->Get());
+        std::vector<SolveReport> reports;
         INFLUENCE_ASSIGN_OR_RETURN(at::Tensor transformed,
-                                   parts->TransformedGrads(b, *all));
+                                   parts->TransformedGrads(b, *all, &reports));
         return parts->Entry(b, std::move(transformed));
       });
 }
@@ -384,6 +397,25 @@ BlockMapper::GenerateInteractionsFromTransformedGrads(
 absl::StatusOr<TensorMap> BlockMapper::TransformedGrads(
     const Batch& batch) const {
   return Collect(GenerateTransformedGrads(batch));
+}
+
+absl::StatusOr<TensorMap> BlockMapper::TransformedGradsWithReports(
+    const Batch& batch, std::vector<BlockSolveReports>* reports) const {
+  INFLUENCE_CHECK(reports != nullptr);
+  reports->clear();
+  INFLUENCE_ASSIGN_OR_RETURN(FactoredGradients grads,
+                             parts_->query_provider->FactoredGrads(batch));
+  TensorMap map;
+  for (size_t b = 0; b < parts_->operators.size(); ++b) {
+    BlockSolveReports of_block{parts_->name(b), {}};
+    INFLUENCE_ASSIGN_OR_RETURN(
+        at::Tensor transformed,
+        parts_->TransformedGrads(b, grads, &of_block.reports));
+    INFLUENCE_RETURN_IF_ERROR(
+        map.Insert(of_block.block, std::move(transformed)));
+    if (!of_block.reports.empty()) reports->push_back(std::move(of_block));
+  }
+  return map;
 }
 
 absl::StatusOr<TensorMap> BlockMapper::Interactions(

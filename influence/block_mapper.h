@@ -71,6 +71,12 @@ class BlockMapper {
 
   // By block, in the blocks' order.
   absl::StatusOr<TensorMap> TransformedGrads(const Batch& batch) const;
+
+  // The same. `reports` (not null) becomes how the blocks were solved for, as
+  // PreparedQueries::solve_reports().
+  absl::StatusOr<TensorMap> TransformedGradsWithReports(
+      const Batch& batch, std::vector<BlockSolveReports>* reports) const;
+
   absl::StatusOr<TensorMap> Interactions(const Batch& left,
                                          const std::optional<Batch>& right,
                                          InfluenceMode mode,

@@ -25,7 +25,9 @@
 #include "gtest/gtest.h"
 #include "operators/direct_inverse.h"
 #include "operators/identity_operator.h"
+#include "operators/operator.h"
 #include "operators/problem_testing.h"
+#include "operators/solve_report.h"
 #include "tests/support/function_model.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/tensor_matchers.h"
@@ -44,6 +46,31 @@ std::vector<std::string> Names(const TensorMap& map) {
   for (const auto& [name, tensor] : map) names.push_back(name);
   return names;
 }
+
+// I, by as many iterations as its right-hand side has a number.
+class IteratingOperator : public Operator {
+ public:
+  explicit IteratingOperator(int64_t size) : size_(size) {}
+
+  int64_t input_size() const override { return size_; }
+
+ protected:
+  absl::StatusOr<at::Tensor> DoApply(const at::Tensor& matrix) const override {
+    return matrix.clone();
+  }
+
+  absl::StatusOr<at::Tensor> DoApplyWithReports(
+      const at::Tensor& matrix,
+      std::vector<SolveReport>* reports) const override {
+    for (int64_t k = 0; k < matrix.size(0); ++k) {
+      reports->push_back({SolveOutcome::kIterationLimit, k, 0.5});
+    }
+    return matrix.clone();
+  }
+
+ private:
+  int64_t size_;
+};
 
 // Two blocks in another order than the model's, one parameter left out.
 class BlockMapperTest : public testing::Test {
@@ -290,6 +317,35 @@ TEST_F(BlockMapperTest, NeverWritesOutTheTrainingGradients) {
     // The identity keeps even the queries' as factors.
     EXPECT_EQ(rows_written, op == identity ? 0 : left.size());
   }
+}
+
+TEST_F(BlockMapperTest, ReportsTheBlocksWhoseOperatorIterates) {
+  const ParameterBlocks blocks = Blocks();
+  const int64_t size = blocks.blocks()[1].size;
+  operators_[1] = std::make_shared<const IteratingOperator>(size);
+  const BlockMapper mapper = Mapper();
+  const auto expect_reports =
+      [](const std::vector<BlockSolveReports>& by_block) {
+        ASSERT_EQ(by_block.size(), 1);
+        EXPECT_EQ(by_block[0].block, "first");
+        ASSERT_EQ(by_block[0].reports.size(), 3);
+        EXPECT_EQ(by_block[0].reports[1].outcome,
+                  SolveOutcome::kIterationLimit);
+        EXPECT_EQ(by_block[0].reports[1].iterations, 1);
+        EXPECT_EQ(by_block[0].reports[1].relative_residual, 0.5);
+      };
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(auto prepared, mapper.PrepareQueries(left_));
+  expect_reports(prepared->solve_reports());
+  std::vector<BlockSolveReports> reports(3);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      TensorMap factors, mapper.TransformedGradsWithReports(left_, &reports));
+  expect_reports(reports);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(TensorMap expected,
+                                 mapper.TransformedGrads(left_));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor first, factors.Find("first"));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor expected_first,
+                                 expected.Find("first"));
+  EXPECT_THAT(first, TensorNear(expected_first, 0));
 }
 
 TEST_F(BlockMapperTest, AnErrorEndsASequence) {

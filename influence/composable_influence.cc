@@ -64,6 +64,12 @@ absl::StatusOr<TensorMap> ComposableInfluence::InfluenceFactorsByBlock(
   return mapper_->TransformedGrads(test);
 }
 
+absl::StatusOr<TensorMap> ComposableInfluence::InfluenceFactorsWithReports(
+    const Batch& test, std::vector<BlockSolveReports>* reports) const {
+  INFLUENCE_RETURN_IF_ERROR(CheckFitted());
+  return mapper_->TransformedGradsWithReports(test, reports);
+}
+
 absl::StatusOr<TensorMap> ComposableInfluence::InfluencesByBlock(
     const Batch& test, const std::optional<Batch>& train, InfluenceMode mode,
     int64_t input) const {

@@ -66,6 +66,12 @@ class ComposableInfluence : public InfluenceFunctionModel {
   // As InfluenceFactors(), Influences() and InfluencesFromFactors(), an entry
   // per block.
   absl::StatusOr<TensorMap> InfluenceFactorsByBlock(const Batch& test) const;
+
+  // InfluenceFactorsByBlock(). `reports` (not null) becomes how each query was
+  // solved for in each block whose operator iterates.
+  absl::StatusOr<TensorMap> InfluenceFactorsWithReports(
+      const Batch& test, std::vector<BlockSolveReports>* reports) const;
+
   absl::StatusOr<TensorMap> InfluencesByBlock(
       const Batch& test, const std::optional<Batch>& train = std::nullopt,
       InfluenceMode mode = InfluenceMode::kUp, int64_t input = 0) const;

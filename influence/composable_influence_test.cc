@@ -134,6 +134,25 @@ TEST_F(ComposableInfluenceTest, AFitMakesItReady) {
   EXPECT_EQ(influence.num_fitted_samples(), 5);
 }
 
+TEST_F(ComposableInfluenceTest, FactorsComeWithReportsOfIterations) {
+  ScalingInfluence influence = Make();
+  std::vector<BlockSolveReports> reports(1);
+  EXPECT_THAT(
+      influence.InfluenceFactorsWithReports(test_, &reports),
+      StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("Fit()")));
+  INFLUENCE_ASSERT_OK(influence.Fit(Data()));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      TensorMap factors,
+      influence.InfluenceFactorsWithReports(test_, &reports));
+  EXPECT_TRUE(reports.empty());  // No block of this method iterates.
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(TensorMap expected,
+                                 influence.InfluenceFactorsByBlock(test_));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor second, factors.Find("2"));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor expected_second,
+                                 expected.Find("2"));
+  EXPECT_THAT(second, TensorNear(expected_second, 0));
+}
+
 TEST_F(ComposableInfluenceTest, TotalsEqualTheSumsOfTheBlocks) {
   ScalingInfluence influence = Make();
   INFLUENCE_ASSERT_OK(influence.Fit(Data()));

@@ -6,14 +6,23 @@
 #define INFLUENCE_INFLUENCE_PREPARED_QUERIES_H_
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/statusor.h"
 #include "gradients/batch.h"
 #include "gradients/tensor_map.h"
 #include "influence/influence_mode.h"
+#include "operators/solve_report.h"
 
 namespace influence {
+
+// How the queries were solved for in one block.
+struct BlockSolveReports {
+  std::string block;
+  std::vector<SolveReport> reports;  // One a query, in their order.
+};
 
 // Immutable; as thread-safe as the model it came from.
 class PreparedQueries {
@@ -32,6 +41,9 @@ class PreparedQueries {
   virtual absl::StatusOr<TensorMap> InfluencesByBlock(
       const Batch& train, InfluenceMode mode = InfluenceMode::kUp,
       int64_t input = 0) const = 0;
+
+  // The blocks whose operator iterates, in order; empty where none does.
+  virtual std::vector<BlockSolveReports> solve_reports() const { return {}; }
 };
 
 }  // namespace influence

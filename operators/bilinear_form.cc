@@ -33,11 +33,12 @@ absl::Status CheckDtypes(absl::string_view name, at::ScalarType found,
 // The left gradients written out and transformed.
 class DensePreparedGrads : public PreparedGrads {
  public:
-  explicit DensePreparedGrads(at::Tensor transformed)
-      : transformed_(std::move(transformed)) {}
+  DensePreparedGrads(at::Tensor transformed, std::vector<SolveReport> reports)
+      : transformed_(std::move(transformed)), reports_(std::move(reports)) {}
 
   int64_t num_samples() const override { return transformed_.size(0); }
   int64_t num_parameters() const override { return transformed_.size(1); }
+  std::vector<SolveReport> solve_reports() const override { return reports_; }
 
  protected:
   absl::StatusOr<at::Tensor> DoTransformedGrads() const override {
@@ -53,6 +54,7 @@ class DensePreparedGrads : public PreparedGrads {
 
  private:
   at::Tensor transformed_;  // [N, D]
+  std::vector<SolveReport> reports_;
 };
 
 }  // namespace
@@ -119,8 +121,16 @@ absl::StatusOr<std::unique_ptr<const PreparedGrads>> BilinearForm::PrepareGrads(
 absl::StatusOr<std::unique_ptr<const PreparedGrads>>
 BilinearForm::DoPrepareGrads(const FactoredGradients& left) const {
   INFLUENCE_ASSIGN_OR_RETURN(at::Tensor grads, left.Flatten());
-  INFLUENCE_ASSIGN_OR_RETURN(at::Tensor transformed, Transform(grads));
-  return std::make_unique<const DensePreparedGrads>(std::move(transformed));
+  std::vector<SolveReport> reports;
+  INFLUENCE_ASSIGN_OR_RETURN(at::Tensor transformed,
+                             TransformWithReports(grads, &reports));
+  return std::make_unique<const DensePreparedGrads>(std::move(transformed),
+                                                    std::move(reports));
+}
+
+absl::StatusOr<at::Tensor> BilinearForm::TransformWithReports(
+    const at::Tensor& left, std::vector<SolveReport>* /*reports*/) const {
+  return Transform(left);
 }
 
 absl::StatusOr<at::Tensor> BilinearForm::GradsInnerProd(

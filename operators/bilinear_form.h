@@ -8,12 +8,14 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/statusor.h"
 #include "gradients/batch.h"
 #include "gradients/factored_gradients.h"
 #include "gradients/gradient_provider.h"
+#include "operators/solve_report.h"
 
 namespace influence {
 
@@ -25,6 +27,9 @@ class PreparedGrads {
 
   virtual int64_t num_samples() const = 0;     // N
   virtual int64_t num_parameters() const = 0;  // D
+
+  // How each left gradient was solved for; empty if B does not iterate.
+  virtual std::vector<SolveReport> solve_reports() const { return {}; }
 
   // B applied to the left gradients, [N, D].
   absl::StatusOr<at::Tensor> TransformedGrads() const;
@@ -90,6 +95,11 @@ class BilinearForm {
   // Row n of the result is B left_n; left [N, D] has been checked. May throw.
   virtual absl::StatusOr<at::Tensor> Transform(
       const at::Tensor& left) const = 0;
+
+  // The same for forms that iterate, with a report a row; `reports` is empty.
+  // Here: Transform() and no reports.
+  virtual absl::StatusOr<at::Tensor> TransformWithReports(
+      const at::Tensor& left, std::vector<SolveReport>* reports) const;
 
   // PrepareGrads() of gradients whose size has been checked. Here: the left
   // ones are written out as [N, D] and transformed, to be contracted with the

@@ -17,10 +17,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/statusor.h"
 #include "operators/bilinear_form.h"
+#include "operators/solve_report.h"
 
 namespace influence {
 
@@ -37,6 +39,11 @@ class Operator {
   // CatchTorch() turns it into a Status.
   absl::StatusOr<at::Tensor> Apply(const at::Tensor& tensor) const;
 
+  // The same. `reports` (not null) becomes how each right-hand side was solved
+  // for, in their order, or empty if this operator does not iterate.
+  absl::StatusOr<at::Tensor> ApplyWithReports(
+      const at::Tensor& tensor, std::vector<SolveReport>* reports) const;
+
   // <x, y> = Op(x)^T y. The form borrows this operator, which must outlive it.
   virtual std::unique_ptr<const BilinearForm> AsBilinearForm() const;
 
@@ -44,6 +51,11 @@ class Operator {
   // matrix [K, P], K >= 0, floating -> [K, P]. May throw.
   virtual absl::StatusOr<at::Tensor> DoApply(
       const at::Tensor& matrix) const = 0;
+
+  // The same for operators that iterate, with a report a row; `reports` is
+  // empty. Here: DoApply() and no reports.
+  virtual absl::StatusOr<at::Tensor> DoApplyWithReports(
+      const at::Tensor& matrix, std::vector<SolveReport>* reports) const;
 };
 
 }  // namespace influence
