@@ -3,7 +3,9 @@
 
 #include <utility>
 
+#include "absl/status/status.h"
 #include "base/status_macros.h"
+#include "gradients/model.h"
 
 namespace influence {
 
@@ -33,6 +35,27 @@ absl::Status ComposableInfluence::SetOperators(
                                    query_provider_));
   num_fitted_samples_ = num_fitted_samples;
   return absl::OkStatus();
+}
+
+absl::StatusOr<FittedState> ComposableInfluence::ExportState() const {
+  INFLUENCE_RETURN_IF_ERROR(CheckFitted());
+  INFLUENCE_ASSIGN_OR_RETURN(FittedState state, DoExportState());
+  const std::vector<NamedParameter>& parameters =
+      provider_->model().parameters();
+  for (const ParameterBlock& block : blocks_.blocks()) {
+    ParameterGroup group{block.name, {}};
+    for (const int64_t index : block.parameters) {
+      group.parameters.push_back(parameters[index].name);
+    }
+    state.blocks.push_back(std::move(group));
+  }
+  state.num_fitted_samples = num_fitted_samples_;
+  return state;
+}
+
+absl::StatusOr<FittedState> ComposableInfluence::DoExportState() const {
+  return absl::UnimplementedError(
+      "fitted state: the method does not say how to store it");
 }
 
 absl::StatusOr<at::Tensor> ComposableInfluence::DoInfluenceFactors(

@@ -22,6 +22,7 @@
 #include "gradients/per_sample_function.h"
 #include "gradients/tensor_map.h"
 #include "influence/block_mapper.h"
+#include "influence/fitted_state.h"
 #include "influence/influence_function_model.h"
 #include "influence/influence_mode.h"
 #include "influence/prepared_queries.h"
@@ -41,6 +42,10 @@ struct BlockReport {
   // Of A = C + lambda I; set, and negative, if A was found to be indefinite.
   // Scores are exact all the same, but the loss is not at a minimum.
   std::optional<double> smallest_eigenvalue;
+
+  // What a user should know beside that, a line each: "rank: found 100 above
+  // the block's size 10; used 10".
+  std::vector<std::string> remarks = {};
 };
 
 // Scores and factors are sums over the blocks, respectively the blocks' parts
@@ -62,6 +67,11 @@ class ComposableInfluence : public InfluenceFunctionModel {
 
   // One entry per block, in order; empty before Fit().
   virtual std::vector<BlockReport> report() const = 0;
+
+  // The fit, to be stored; each concrete method has a Restore() that makes an
+  // equal model of it. kFailedPrecondition before Fit(); kUnimplemented if the
+  // method does not offer it.
+  absl::StatusOr<FittedState> ExportState() const;
 
   // As InfluenceFactors(), Influences() and InfluencesFromFactors(), an entry
   // per block.
@@ -101,6 +111,10 @@ class ComposableInfluence : public InfluenceFunctionModel {
   virtual absl::StatusOr<std::vector<std::shared_ptr<const Operator>>>
   FitOperators(std::shared_ptr<const BatchSequence> data,
                ProgressReporter* progress) = 0;
+
+  // Method, options, regularization and arrays of ExportState(); the rest is
+  // filled in. Here: kUnimplemented.
+  virtual absl::StatusOr<FittedState> DoExportState() const;
 
   absl::Status DoFit(std::shared_ptr<const BatchSequence> data,
                      ProgressReporter* progress) override;

@@ -3,16 +3,25 @@
 
 #include <cstddef>
 #include <limits>
+#include <string>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "operators/dense_curvature.h"
 
 namespace influence {
 namespace {
+
+constexpr absl::string_view kMethod = "direct";
+constexpr char kCurvatureOption[] = "curvature";
+
+std::string ArrayName(const std::string& block) {
+  return absl::StrCat(block, "/curvature");
+}
 
 // The rounding unit of the dtype that curvatures are computed in.
 double RoundingUnit(at::ScalarType dtype) {
@@ -91,10 +100,20 @@ DirectInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
     INFLUENCE_ASSIGN_OR_RETURN(values,
                                options_.regularization.Resolve(blocks()));
   }
+  INFLUENCE_ASSIGN_OR_RETURN(inverses_,
+                             Factorize(std::move(curvatures), values));
+  auto_values_ = std::move(auto_values);
+  return std::vector<std::shared_ptr<const Operator>>(inverses_.begin(),
+                                                      inverses_.end());
+}
+
+absl::StatusOr<std::vector<std::shared_ptr<const DirectInverse>>>
+DirectInfluence::Factorize(std::vector<at::Tensor> curvatures,
+                           const std::vector<double>& regularization) const {
   std::vector<std::shared_ptr<const DirectInverse>> inverses;
   for (size_t b = 0; b < curvatures.size(); ++b) {
     DirectInverseOptions inverse_options;
-    inverse_options.regularization = values[b];
+    inverse_options.regularization = regularization[b];
     inverse_options.relative_accuracy =
         RoundingUnit(provider().model().dtype());
     absl::StatusOr<std::shared_ptr<const DirectInverse>> inverse =
@@ -104,10 +123,63 @@ DirectInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
     }
     inverses.push_back(*std::move(inverse));
   }
-  auto_values_ = std::move(auto_values);
-  inverses_ = std::move(inverses);
-  return std::vector<std::shared_ptr<const Operator>>(inverses_.begin(),
-                                                      inverses_.end());
+  return inverses;
+}
+
+absl::Status DirectInfluence::SetInverses(int64_t num_fitted_samples) {
+  return SetOperators(std::vector<std::shared_ptr<const Operator>>(
+                          inverses_.begin(), inverses_.end()),
+                      num_fitted_samples);
+}
+
+absl::StatusOr<FittedState> DirectInfluence::DoExportState() const {
+  FittedState state;
+  state.method = std::string(kMethod);
+  state.options[kCurvatureOption] =
+      std::string(CurvatureName(options_.curvature));
+  state.auto_regularization = auto_values_;
+  for (size_t b = 0; b < inverses_.size(); ++b) {
+    state.regularization.push_back(inverses_[b]->regularization());
+    state.arrays.push_back(
+        {ArrayName(blocks().blocks()[b].name), inverses_[b]->c()});
+  }
+  return state;
+}
+
+absl::StatusOr<std::unique_ptr<DirectInfluence>> DirectInfluence::Restore(
+    std::shared_ptr<const GradientProvider> provider, const FittedState& state,
+    std::optional<PerSampleFunction> query_function) {
+  if (provider == nullptr) {
+    return absl::InvalidArgumentError("provider: is null");
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(ParameterBlocks blocks,
+                             BlocksOfState(state, kMethod, provider->model()));
+  if (state.regularization.size() != blocks.blocks().size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("fitted state: found ", state.regularization.size(),
+                     " regularizations, expected ", blocks.blocks().size()));
+  }
+  DirectInfluenceOptions options;
+  options.query_function = std::move(query_function);
+  INFLUENCE_ASSIGN_OR_RETURN(const std::string curvature,
+                             OptionOfState(state, kCurvatureOption));
+  INFLUENCE_ASSIGN_OR_RETURN(options.curvature, ParseCurvature(curvature));
+  std::vector<at::Tensor> curvatures;
+  for (const ParameterBlock& block : blocks.blocks()) {
+    INFLUENCE_ASSIGN_OR_RETURN(
+        at::Tensor c, ArrayOfState(state, ArrayName(block.name), at::kDouble,
+                                   {block.size, block.size}));
+    curvatures.push_back(std::move(c));
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(
+      std::unique_ptr<DirectInfluence> influence,
+      Create(std::move(provider), std::move(blocks), options));
+  INFLUENCE_ASSIGN_OR_RETURN(
+      influence->inverses_,
+      influence->Factorize(std::move(curvatures), state.regularization));
+  influence->auto_values_ = state.auto_regularization;
+  INFLUENCE_RETURN_IF_ERROR(influence->SetInverses(state.num_fitted_samples));
+  return influence;
 }
 
 absl::StatusOr<std::unique_ptr<ComposableInfluence>>
@@ -135,10 +207,7 @@ DirectInfluence::WithRegularization(
     }
     other->inverses_[b] = *std::move(inverse);
   }
-  INFLUENCE_RETURN_IF_ERROR(
-      other->SetOperators(std::vector<std::shared_ptr<const Operator>>(
-                              other->inverses_.begin(), other->inverses_.end()),
-                          num_fitted_samples()));
+  INFLUENCE_RETURN_IF_ERROR(other->SetInverses(num_fitted_samples()));
   return other;
 }
 

@@ -5,11 +5,13 @@
 #ifndef INFLUENCE_INFLUENCE_DIRECT_INFLUENCE_H_
 #define INFLUENCE_INFLUENCE_DIRECT_INFLUENCE_H_
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/progress.h"
 #include "gradients/batch_sequence.h"
@@ -17,6 +19,7 @@
 #include "gradients/parameter_blocks.h"
 #include "gradients/per_sample_function.h"
 #include "influence/composable_influence.h"
+#include "influence/fitted_state.h"
 #include "influence/regularization.h"
 #include "operators/curvature.h"
 #include "operators/direct_inverse.h"
@@ -43,6 +46,13 @@ class DirectInfluence : public ComposableInfluence {
       std::shared_ptr<const GradientProvider> provider, ParameterBlocks blocks,
       const DirectInfluenceOptions& options = {});
 
+  // From ExportState(); costs a factorisation a block. kInvalidArgument if the
+  // state is of another method or does not fit the model.
+  static absl::StatusOr<std::unique_ptr<DirectInfluence>> Restore(
+      std::shared_ptr<const GradientProvider> provider,
+      const FittedState& state,
+      std::optional<PerSampleFunction> query_function = std::nullopt);
+
   bool is_thread_safe() const override { return true; }
 
   std::vector<BlockReport> report() const override;
@@ -63,10 +73,21 @@ class DirectInfluence : public ComposableInfluence {
       std::shared_ptr<const BatchSequence> data,
       ProgressReporter* progress) override;
 
+  // Arrays "<block>/curvature", float64 [P_b, P_b].
+  absl::StatusOr<FittedState> DoExportState() const override;
+
  private:
   DirectInfluence(std::shared_ptr<const GradientProvider> provider,
                   ParameterBlocks blocks, DirectInfluenceOptions options);
   DirectInfluence(const DirectInfluence&) = default;
+
+  // Factorises a curvature per block with the values of `regularization`.
+  absl::StatusOr<std::vector<std::shared_ptr<const DirectInverse>>> Factorize(
+      std::vector<at::Tensor> curvatures,
+      const std::vector<double>& regularization) const;
+
+  // As SetOperators(), of inverses_.
+  absl::Status SetInverses(int64_t num_fitted_samples);
 
   DirectInfluenceOptions options_;
   std::vector<double> auto_values_;  // Empty unless the fit needed them.

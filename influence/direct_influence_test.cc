@@ -330,5 +330,56 @@ TEST_F(DirectInfluenceTest, NamesSamplesThatAreNotFinite) {
               StatusIs(kInvalid, HasSubstr("finite")));
 }
 
+TEST_F(DirectInfluenceTest, IsRestoredFromItsState) {
+  const auto direct =
+      MakeFitted(BlockStructure::kLayer, Regularization::Auto());
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(FittedState state, direct->ExportState());
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const auto restored,
+                                 DirectInfluence::Restore(provider_, state));
+  EXPECT_EQ(restored->num_fitted_samples(), 9);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor expected,
+                                 direct->Influences(test_, train_));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor scores,
+                                 restored->Influences(test_, train_));
+  EXPECT_TRUE(scores.equal(expected));
+
+  // Another regularization later, and the automatic one again.
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(auto other,
+                                 restored->WithRegularization(Constant(0.7)));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      other, other->WithRegularization(Regularization::Auto()));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(scores, other->Influences(test_, train_));
+  EXPECT_TRUE(scores.equal(expected));
+}
+
+TEST_F(DirectInfluenceTest, RefusesAStateThatDoesNotFit) {
+  EXPECT_THAT(Make(BlockStructure::kFull, Constant(1), Curvature::kHessian)
+                  ->ExportState(),
+              StatusIs(absl::StatusCode::kFailedPrecondition, testing::_));
+  const auto direct = MakeFitted(BlockStructure::kLayer, Constant(0.1));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const FittedState state,
+                                 direct->ExportState());
+  FittedState bad = state;
+  bad.method = "cg";
+  EXPECT_THAT(DirectInfluence::Restore(provider_, bad),
+              StatusIs(kInvalid, HasSubstr("found method cg")));
+  bad = state;
+  bad.options.clear();
+  EXPECT_THAT(DirectInfluence::Restore(provider_, bad),
+              StatusIs(kInvalid, HasSubstr("no option curvature")));
+  bad = state;
+  bad.arrays.pop_back();
+  EXPECT_THAT(DirectInfluence::Restore(provider_, bad),
+              StatusIs(kInvalid, HasSubstr("no array 2/curvature")));
+  bad = state;
+  bad.arrays[0].values = bad.arrays[0].values.narrow(0, 0, 3);
+  EXPECT_THAT(DirectInfluence::Restore(provider_, bad),
+              StatusIs(kInvalid, HasSubstr("found shape [3, 16]")));
+  bad = state;
+  bad.regularization.clear();
+  EXPECT_THAT(DirectInfluence::Restore(provider_, bad),
+              StatusIs(kInvalid, HasSubstr("found 0 regularizations")));
+}
+
 }  // namespace
 }  // namespace influence

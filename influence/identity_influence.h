@@ -16,6 +16,7 @@
 #include "gradients/parameter_blocks.h"
 #include "gradients/per_sample_function.h"
 #include "influence/composable_influence.h"
+#include "influence/fitted_state.h"
 #include "influence/regularization.h"
 #include "operators/operator.h"
 
@@ -31,6 +32,13 @@ class IdentityInfluence : public ComposableInfluence {
       std::shared_ptr<const GradientProvider> provider, ParameterBlocks blocks,
       std::optional<PerSampleFunction> query_function = std::nullopt);
 
+  // From ExportState(). kInvalidArgument if the state is of another method or
+  // does not fit the model.
+  static absl::StatusOr<std::unique_ptr<IdentityInfluence>> Restore(
+      std::shared_ptr<const GradientProvider> provider,
+      const FittedState& state,
+      std::optional<PerSampleFunction> query_function = std::nullopt);
+
   bool is_thread_safe() const override { return true; }
 
   std::vector<BlockReport> report() const override;
@@ -43,6 +51,7 @@ class IdentityInfluence : public ComposableInfluence {
   absl::StatusOr<std::vector<std::shared_ptr<const Operator>>> FitOperators(
       std::shared_ptr<const BatchSequence> data,
       ProgressReporter* progress) override;
+  absl::StatusOr<FittedState> DoExportState() const override;
 
  private:
   using ComposableInfluence::ComposableInfluence;

@@ -112,5 +112,28 @@ TEST_F(IdentityInfluenceTest, TakesNoRegularization) {
       StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("provider")));
 }
 
+TEST_F(IdentityInfluenceTest, IsRestoredFromItsState) {
+  const auto identity = Make();
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(auto data,
+                                 TensorBatchSequence::Create(train_, 2));
+  INFLUENCE_ASSERT_OK(
+      identity->Fit(std::make_shared<const TensorBatchSequence>(data)));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(FittedState state, identity->ExportState());
+  EXPECT_EQ(state.method, "identity");
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const auto restored,
+                                 IdentityInfluence::Restore(provider_, state));
+  EXPECT_EQ(restored->num_fitted_samples(), 5);
+  EXPECT_EQ(restored->report()[1].block, "2");
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor expected,
+                                 identity->Influences(test_, train_));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor scores,
+                                 restored->Influences(test_, train_));
+  EXPECT_TRUE(scores.equal(expected));
+  state.method = "direct";
+  EXPECT_THAT(IdentityInfluence::Restore(provider_, state),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("found method direct")));
+}
+
 }  // namespace
 }  // namespace influence
