@@ -480,6 +480,36 @@ BlockMapper::PrepareQueries(const Batch& left) const {
                                                       std::move(prepared));
 }
 
+absl::StatusOr<at::Tensor> BlockMapper::SelfInteractions(
+    const Batch& batch, std::vector<BlockSolveReports>* reports) const {
+  if (reports != nullptr) reports->clear();
+  INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients left,
+                             parts_->query_provider->FactoredGrads(batch));
+  std::optional<FactoredGradients> other;
+  if (parts_->query_provider != parts_->provider) {
+    INFLUENCE_ASSIGN_OR_RETURN(other, parts_->provider->FactoredGrads(batch));
+  }
+  const FactoredGradients& right = other.has_value() ? *other : left;
+  return Sum(LazyBlockSequence(
+      parts_->operators.size(),
+      [&](size_t b) -> absl::StatusOr<TensorMap::Entry> {
+        INFLUENCE_ASSIGN_OR_RETURN(
+            const std::unique_ptr<const PreparedGrads> prepared,
+            parts_->Prepare(b, left));
+        if (reports != nullptr) {
+          std::vector<SolveReport> of_block = prepared->solve_reports();
+          if (!of_block.empty()) {
+            reports->push_back({parts_->name(b), std::move(of_block)});
+          }
+        }
+        INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients part,
+                                   right.Select(parts_->positions[b]));
+        INFLUENCE_ASSIGN_OR_RETURN(at::Tensor products,
+                                   prepared->RowwiseInnerProd(part));
+        return parts_->Entry(b, std::move(products));
+      }));
+}
+
 absl::StatusOr<at::Tensor> BlockMapper::SummedInteractionsFromTransformedGrads(
     const at::Tensor& left_factors, const Batch& right, InfluenceMode mode,
     int64_t input) const {

@@ -112,6 +112,13 @@ class BlockMapper {
       int64_t input = 0) const;
   absl::StatusOr<std::unique_ptr<const PreparedQueries>> PrepareQueries(
       const Batch& left) const;
+
+  // Of each sample with itself, [N]: the diagonal of SummedInteractions(batch,
+  // batch, kUp) without the rest of it. `reports`, unless null, becomes how the
+  // blocks were solved for, as PreparedQueries::solve_reports().
+  absl::StatusOr<at::Tensor> SelfInteractions(
+      const Batch& batch,
+      std::vector<BlockSolveReports>* reports = nullptr) const;
   absl::StatusOr<at::Tensor> SummedInteractionsFromTransformedGrads(
       const at::Tensor& left_factors, const Batch& right, InfluenceMode mode,
       int64_t input = 0) const;

@@ -348,6 +348,39 @@ TEST_F(BlockMapperTest, ReportsTheBlocksWhoseOperatorIterates) {
   EXPECT_THAT(first, TensorNear(expected_first, 0));
 }
 
+TEST_F(BlockMapperTest, SelfInteractionsAreTheDiagonal) {
+  // The query side differs from the training side.
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      const at::Tensor all,
+      Mapper().SummedInteractions(right_, right_, InfluenceMode::kUp));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor self,
+                                 Mapper().SelfInteractions(right_));
+  EXPECT_THAT(self, TensorNear(all.diagonal(), kTolerance));
+
+  // Both sides the same, and an operator that iterates.
+  const std::vector<std::shared_ptr<const Operator>> identity = {
+      std::make_shared<IteratingOperator>(operators_[0]->input_size()),
+      std::make_shared<IdentityOperator>(operators_[1]->input_size())};
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      const BlockMapper mapper,
+      BlockMapper::Create(Blocks(), identity, provider_));
+  std::vector<BlockSolveReports> reports(3);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor norms,
+                                 mapper.SelfInteractions(left_, &reports));
+  at::Tensor expected = at::zeros({left_.size()}, at::kDouble);
+  for (const std::vector<int64_t>& block :
+       std::vector<std::vector<int64_t>>{{3, 2}, {0}}) {
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(const auto part, provider_->Restrict(block));
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor grads,
+                                   part->FlatGrads(left_));
+    expected.add_(grads.square().sum(1));
+  }
+  EXPECT_THAT(norms, TensorNear(expected, kTolerance));
+  ASSERT_EQ(reports.size(), 1);
+  EXPECT_EQ(reports[0].block, "last");
+  EXPECT_EQ(reports[0].reports.size(), left_.size());
+}
+
 TEST_F(BlockMapperTest, AnErrorEndsASequence) {
   LazyBlockSequence sequence(
       3, [](size_t block) -> absl::StatusOr<TensorMap::Entry> {

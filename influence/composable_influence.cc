@@ -81,6 +81,12 @@ absl::StatusOr<at::Tensor> ComposableInfluence::DoInfluencesFromFactors(
                                                          input);
 }
 
+absl::StatusOr<at::Tensor> ComposableInfluence::SelfInfluences(
+    const Batch& batch, std::vector<BlockSolveReports>* reports) const {
+  INFLUENCE_RETURN_IF_ERROR(CheckFitted());
+  return mapper_->SelfInteractions(batch, reports);
+}
+
 absl::StatusOr<TensorMap> ComposableInfluence::InfluenceFactorsByBlock(
     const Batch& test) const {
   INFLUENCE_RETURN_IF_ERROR(CheckFitted());

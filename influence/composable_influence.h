@@ -73,6 +73,13 @@ class ComposableInfluence : public InfluenceFunctionModel {
   // method does not offer it.
   absl::StatusOr<FittedState> ExportState() const;
 
+  // S[j, j], the influence of each sample on itself, [N]; costs a column of
+  // Influences() a sample at most. `reports`, unless null, becomes how the
+  // samples were solved for, as PreparedQueries::solve_reports().
+  absl::StatusOr<at::Tensor> SelfInfluences(
+      const Batch& batch,
+      std::vector<BlockSolveReports>* reports = nullptr) const;
+
   // As InfluenceFactors(), Influences() and InfluencesFromFactors(), an entry
   // per block.
   absl::StatusOr<TensorMap> InfluenceFactorsByBlock(const Batch& test) const;

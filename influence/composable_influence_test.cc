@@ -153,6 +153,18 @@ TEST_F(ComposableInfluenceTest, FactorsComeWithReportsOfIterations) {
   EXPECT_THAT(second, TensorNear(expected_second, 0));
 }
 
+TEST_F(ComposableInfluenceTest, SelfInfluencesAreTheDiagonal) {
+  ScalingInfluence influence = Make(MarginFunction());
+  EXPECT_THAT(influence.SelfInfluences(train_),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("Fit")));
+  INFLUENCE_ASSERT_OK(influence.Fit(Data()));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor all,
+                                 influence.Influences(train_, train_));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor self,
+                                 influence.SelfInfluences(train_));
+  EXPECT_THAT(self, TensorNear(all.diagonal(), 1e-12));
+}
+
 TEST_F(ComposableInfluenceTest, TotalsEqualTheSumsOfTheBlocks) {
   ScalingInfluence influence = Make();
   INFLUENCE_ASSERT_OK(influence.Fit(Data()));

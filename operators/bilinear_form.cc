@@ -1,10 +1,13 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #include "operators/bilinear_form.h"
 
+#include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <utility>
 #include <vector>
 
+#include "ATen/ops/empty.h"
 #include "ATen/ops/matmul.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -14,6 +17,9 @@
 
 namespace influence {
 namespace {
+
+// Of the right gradients that are written out at a time.
+constexpr int64_t kTileScalars = int64_t{1} << 24;
 
 absl::Status CheckSize(absl::string_view what, int64_t found,
                        int64_t expected) {
@@ -70,6 +76,36 @@ absl::StatusOr<at::Tensor> PreparedGrads::GradsInnerProd(
       CheckSize("right gradients", right.num_parameters(), num_parameters()));
   return CatchTorch("inner product of gradients",
                     [&] { return DoGradsInnerProd(right); });
+}
+
+absl::StatusOr<at::Tensor> PreparedGrads::RowwiseInnerProd(
+    const FactoredGradients& right) const {
+  INFLUENCE_RETURN_IF_ERROR(
+      CheckSize("right gradients", right.num_parameters(), num_parameters()));
+  if (right.num_samples() != num_samples()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("right gradients: found ", right.num_samples(),
+                     " samples, expected ", num_samples()));
+  }
+  return CatchTorch("rowwise inner product of gradients",
+                    [&] { return DoRowwiseInnerProd(right); });
+}
+
+absl::StatusOr<at::Tensor> PreparedGrads::DoRowwiseInnerProd(
+    const FactoredGradients& right) const {
+  INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor transformed,
+                             DoTransformedGrads());
+  at::Tensor products = at::empty({num_samples()}, transformed.options());
+  const int64_t rows = std::max<int64_t>(
+      kTileScalars / std::max<int64_t>(num_parameters(), 1), 1);
+  for (int64_t begin = 0; begin < num_samples(); begin += rows) {
+    const int64_t end = std::min(begin + rows, num_samples());
+    INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor tile,
+                               right.FlattenRows(begin, end));
+    products.slice(0, begin, end)
+        .copy_(transformed.slice(0, begin, end).mul(tile).sum(1));
+  }
+  return products;
 }
 
 absl::StatusOr<at::Tensor> PreparedGrads::MixedGradsInnerProd(

@@ -38,6 +38,11 @@ class PreparedGrads {
   absl::StatusOr<at::Tensor> GradsInnerProd(
       const FactoredGradients& right) const;
 
+  // <grad_n^left, grad_n^right>_B, [N]: the diagonal of GradsInnerProd() with
+  // as many right gradients, without the rest of it.
+  absl::StatusOr<at::Tensor> RowwiseInnerProd(
+      const FactoredGradients& right) const;
+
   // <grad_n^left, d/dx_m grad l(z_m^right)>_B for input number `input`, [N, M,
   // *shape of one x].
   absl::StatusOr<at::Tensor> MixedGradsInnerProd(
@@ -51,6 +56,11 @@ class PreparedGrads {
   // `right` has D parameters. May throw.
   virtual absl::StatusOr<at::Tensor> DoGradsInnerProd(
       const FactoredGradients& right) const = 0;
+
+  // `right` has N samples and D parameters. Here: DoTransformedGrads() and the
+  // right gradients written out a tile at a time. May throw.
+  virtual absl::StatusOr<at::Tensor> DoRowwiseInnerProd(
+      const FactoredGradients& right) const;
 };
 
 // Immutable and as thread-safe as what it is made of. N and M are the numbers

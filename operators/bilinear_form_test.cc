@@ -177,6 +177,27 @@ TEST_F(GradsInnerProdTest, PreparedLeftSideServesManyRightOnes) {
   }
 }
 
+TEST_F(GradsInnerProdTest, RowwiseIsTheDiagonal) {
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const FactoredGradients left,
+                                 provider_->FactoredGrads(left_));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const Batch part,
+                                 SliceBatch(right_, 0, left_.size()));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const FactoredGradients right,
+                                 provider_->FactoredGrads(part));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const auto prepared,
+                                 form_->PrepareGrads(left));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor all,
+                                 prepared->GradsInnerProd(right));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor rowwise,
+                                 prepared->RowwiseInnerProd(right));
+  EXPECT_THAT(rowwise, TensorNear(all.diagonal(), kTolerance));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const FactoredGradients more,
+                                 provider_->FactoredGrads(right_));
+  EXPECT_THAT(prepared->RowwiseInnerProd(more),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("samples"), HasSubstr("expected"))));
+}
+
 TEST_F(GradsInnerProdTest, RefusesGradientsOfAnotherSize) {
   const MatrixForm small(Normal({4, 4}, 1));
   EXPECT_THAT(small.GradsInnerProd(left_, right_, *provider_),

@@ -26,6 +26,11 @@ class FactoredPreparedGrads : public PreparedGrads {
     return left_.Gram(right);
   }
 
+  absl::StatusOr<at::Tensor> DoRowwiseInnerProd(
+      const FactoredGradients& right) const override {
+    return left_.RowwiseInnerProduct(right);
+  }
+
  private:
   FactoredGradients left_;
 };

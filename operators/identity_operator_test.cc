@@ -52,6 +52,9 @@ TEST(IdentityOperatorTest, GradientProductsAreTheirGramMatrix) {
   INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor transformed,
                                  prepared->TransformedGrads());
   EXPECT_THAT(transformed, TensorNear(left_grads, 0));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor rowwise,
+                                 prepared->RowwiseInnerProd(factored));
+  EXPECT_THAT(rowwise, TensorNear(left_grads.square().sum(1), 1e-14));
 }
 
 }  // namespace
