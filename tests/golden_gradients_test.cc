@@ -584,6 +584,8 @@ const std::map<std::string, std::string>& ExpectedRules() {
       {"flatten_time_major", "elementwise linear linear linear linear"},
       {"flatten_time_major_square", "elementwise linear linear linear linear"},
       {"logistic_regression", "linear linear"},
+      {"zero_classifier", "linear linear"},
+      {"zero_detector", "linear linear"},
       {"multi_label", "linear linear linear linear linear linear"},
       {"mlp", "linear linear linear linear linear linear"},
       {"mlp_no_bias", "linear linear linear"},

@@ -35,6 +35,7 @@ class Case:
     ignored: float = 0.0
     whole: bool = False  # A whole model: store scores by block and by mode.
     detached: bool = False  # Derivatives leave out a use of a parameter.
+    zero: bool = False  # All parameters are zero: every class equally likely.
     queries: Tuple[str, ...] = ()
     trace: bool = False
     min_torch: str = "1.13"
@@ -295,6 +296,10 @@ def _model_cases():
     return [
         _model("logistic_regression", "linear", lambda: nn.Linear(4, 3),
                CROSS_ENTROPY, (4,), num_train=8, queries=both),
+        _model("zero_classifier", "linear", lambda: nn.Linear(3, 2),
+               CROSS_ENTROPY, (3,), num_train=6, zero=True),
+        _model("zero_detector", "linear", lambda: nn.Linear(3, 1), BCE, (3,),
+               num_train=6, zero=True),
         _model("multi_label", "linear", lambda: models.Mlp(3, 3, 2, True),
                BCE, (3,), num_train=7),
         _model("mlp", "linear", lambda: models.Mlp(3, 4, 3, True),

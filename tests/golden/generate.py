@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 # Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
-"""Writes the golden cases: NAME.pt, NAME.npz, cases.json and cases.bzl.
+"""Writes the golden cases.
+
+NAME.pt, NAME.npz, NAME_methods.npz, cases.json, methods.json and cases.bzl.
 
 See README.md in this folder for what they hold and how to run this.
 """
@@ -19,6 +21,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import cases
+import methods
 import reference
 
 # What is stored, and up to which size, so that the folder stays small.
@@ -86,7 +89,10 @@ def check_torchscript(case, model, train, test, path):
 
 
 def add_scores(case, arrays, ref, train, y_train, checks):
-    """Curvatures, direct scores, and for whole models both extras."""
+    """Curvatures, direct scores, and for whole models both extras.
+
+    Returns the results of the other methods, or None.
+    """
     model = ref.model
     names = [n for n in arrays if n in ("x", "x0", "x1")]
     mixed_grads = {
@@ -147,13 +153,24 @@ def add_scores(case, arrays, ref, train, y_train, checks):
                                               test_grads)
             arrays[f"block_regularization_scores_{tag}"] = (
                 factors.sum(0) @ grads.T)
+    mixed_of_shape = {
+        which: (mixed, tuple(train[int(which or 0)].shape[1:]))
+        for which, mixed in mixed_grads.items()
+    }
+    return methods.compute(case, arrays, ref, train, y_train, curvatures,
+                           mixed_of_shape, checks)
 
 
 def make_case(case, folder, checks):
+    """Entries of cases.json and, or None, of methods.json."""
     generator = torch.Generator().manual_seed(zlib.crc32(case.name.encode()))
     torch.manual_seed(zlib.crc32(case.name.encode()))
     model = case.build().double().eval()
     cases.randomize(model, generator)
+    if case.zero:
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.zero_()
     train = cases.make_inputs(case, case.num_train, generator)
     test = cases.make_inputs(case, case.num_test, generator)
     with torch.no_grad():
@@ -182,12 +199,23 @@ def make_case(case, folder, checks):
             arrays[f"{query}_grads"] = ref.gradients(test, y_test,
                                                      query).numpy()
         num_parameters = arrays["grads"].shape[1]
+        found = None
         if num_parameters <= MAX_SOLVED_PARAMETERS:
-            add_scores(case, arrays, ref, train, y_train, checks)
+            found = add_scores(case, arrays, ref, train, y_train, checks)
     assert all(np.isfinite(a).all() for a in arrays.values()), case.name
 
     np.savez_compressed(folder / f"{case.name}.npz", **arrays)
-    return {
+    of_methods = None
+    if found:
+        assert all(np.isfinite(a).all() for a in found.arrays.values())
+        data = f"{case.name}_methods.npz"
+        np.savez_compressed(folder / data, **found.arrays)
+        of_methods = {
+            "case": case.name,
+            "data": data,
+            "results": found.results
+        }
+    of_case = {
         "name": case.name,
         "kind": case.kind,
         "whole_model": case.whole,
@@ -214,6 +242,24 @@ def make_case(case, folder, checks):
         "regularization": float(arrays.get("regularization", 0.0)),
         "arrays": list(arrays),
     }
+    return of_case, of_methods
+
+
+def write_manifest(path, **fields):
+    """An entry of a list in a line: differences read well."""
+    parts = []
+    for key, value in fields.items():
+        if isinstance(value, list):
+            lines = ",\n".join(json.dumps(entry) for entry in value)
+            parts.append(f'"{key}": [\n{lines}\n]')
+        else:
+            parts.append(f'"{key}": {json.dumps(value)}')
+    path.write_text("{" + ", ".join(parts) + "}\n")
+
+
+def names_in_bzl(name, entries):
+    lines = "".join(f'    "{entry}",\n' for entry in entries)
+    return f"{name} = [\n{lines}]\n"
 
 
 def fix_hash_seed():
@@ -235,24 +281,29 @@ def main():
     torch.set_num_threads(1)
     arguments.out.mkdir(parents=True, exist_ok=True)
     manifest = []
+    method_manifest = []
     for case in cases.all_cases():
         if arguments.only and case.name != arguments.only:
             continue
-        manifest.append(
-            make_case(case, arguments.out, not arguments.skip_checks))
-        print(case.name, manifest[-1]["num_parameters"], flush=True)
+        of_case, of_methods = make_case(case, arguments.out,
+                                        not arguments.skip_checks)
+        manifest.append(of_case)
+        if of_methods:
+            method_manifest.append(of_methods)
+        print(case.name, of_case["num_parameters"], flush=True)
     if arguments.only:
         return
-    # A case a line: differences read well.
-    lines = ",\n".join(json.dumps(entry) for entry in manifest)
-    (arguments.out / "cases.json").write_text(
-        f'{{"torch": "{torch.__version__}", "cases": [\n{lines}\n]}}\n')
-    names = "".join(f'    "{entry["name"]}",\n' for entry in manifest)
+    write_manifest(arguments.out / "cases.json", torch=torch.__version__,
+                   cases=manifest)
+    write_manifest(arguments.out / "methods.json", torch=torch.__version__,
+                   cases=method_manifest)
     (arguments.out / "cases.bzl").write_text(
         "# Copyright 2026 The Influence Authors. "
         "SPDX-License-Identifier: Apache-2.0\n"
-        '"""Names of the golden cases. Written by generate.py."""\n\n'
-        f"GOLDEN_CASES = [\n{names}]\n")
+        '"""Names of the golden cases. Written by generate.py."""\n\n' +
+        names_in_bzl("GOLDEN_CASES", [c["name"] for c in manifest]) + "\n" +
+        names_in_bzl("GOLDEN_METHOD_CASES",
+                     [c["case"] for c in method_manifest]))
 
 
 if __name__ == "__main__":

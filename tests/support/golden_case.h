@@ -3,12 +3,13 @@
 // The golden cases of tests/golden: TorchScript models with gradients,
 // curvatures and scores computed by PyTorch. tests/golden/README.md says what
 // the fields and arrays are. A test that uses this needs
-// //tests/golden:cases as data.
+// //tests/golden:cases as data, and //tests/golden:methods for the methods.
 #ifndef INFLUENCE_TESTS_SUPPORT_GOLDEN_CASE_H_
 #define INFLUENCE_TESTS_SUPPORT_GOLDEN_CASE_H_
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -54,9 +55,38 @@ struct GoldenCase {
 absl::StatusOr<std::vector<GoldenCase>> LoadGoldenCases(
     const std::string& folder = "tests/golden");
 
+// Scores of one method, in methods.json.
+struct GoldenResult {
+  std::string method;
+  std::string structure;  // Empty where the method has none, as what follows.
+  std::string curvature;
+  std::string fisher;
+  uint64_t seed;  // 0 where there is none, as the other numbers.
+  std::string uncovered;
+  std::string low_rank_inverse;
+  std::optional<double> regularization;  // Nothing: auto.
+  int64_t rank;
+  double scale;
+  double dampen;
+  std::string array;  // Of the scores; a readable name of the result, too.
+  std::map<int64_t, std::string> perturbations;  // Arrays by input.
+};
+
+// One entry of methods.json.
+struct GoldenMethods {
+  GoldenCase golden;
+  std::string data_path;
+  std::vector<GoldenResult> results;
+};
+
+// In the order of the folder's methods.json.
+absl::StatusOr<std::vector<GoldenMethods>> LoadGoldenMethods(
+    const std::string& folder = "tests/golden");
+
 // All arrays of a case by name.
 using GoldenArrays = std::map<std::string, at::Tensor>;
 absl::StatusOr<GoldenArrays> LoadGoldenArrays(const GoldenCase& golden);
+absl::StatusOr<GoldenArrays> LoadGoldenArrays(const GoldenMethods& methods);
 
 // The train samples, and the test samples, as a batch.
 Batch GoldenTrainBatch(const GoldenCase& golden, const GoldenArrays& arrays);

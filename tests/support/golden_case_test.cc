@@ -48,6 +48,36 @@ TEST(GoldenCaseTest, TheManifestAgreesWithTheArrays) {
   EXPECT_EQ(num_parameters, found->num_parameters);
 }
 
+TEST(GoldenCaseTest, TheManifestOfTheMethodsAgreesWithTheArrays) {
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const std::vector<GoldenMethods> all,
+                                 LoadGoldenMethods());
+  const auto found =
+      std::find_if(all.begin(), all.end(), [](const GoldenMethods& methods) {
+        return methods.golden.name == "two_inputs";
+      });
+  ASSERT_NE(found, all.end());
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const GoldenArrays arrays,
+                                 LoadGoldenArrays(*found));
+  const auto result = std::find_if(
+      found->results.begin(), found->results.end(),
+      [](const GoldenResult& r) { return r.array == "kfac_exact_diagonal"; });
+  ASSERT_NE(result, found->results.end());
+  EXPECT_EQ(result->method, "kfac");
+  EXPECT_EQ(result->fisher, "exact");
+  EXPECT_EQ(result->uncovered, "diagonal");
+  EXPECT_EQ(result->structure, "");
+  EXPECT_EQ(result->regularization, found->golden.regularization);
+  EXPECT_EQ(arrays.at(result->array).sizes(),
+            at::IntArrayRef({found->golden.num_test, found->golden.num_train}));
+  ASSERT_EQ(result->perturbations.count(1), 1u);
+  EXPECT_EQ(
+      arrays.at(result->perturbations.at(1)).sizes(),
+      at::IntArrayRef({found->golden.num_test, found->golden.num_train, 1, 3}));
+  EXPECT_TRUE(std::any_of(
+      found->results.begin(), found->results.end(),
+      [](const GoldenResult& r) { return !r.regularization.has_value(); }));
+}
+
 TEST(GoldenCaseTest, ACaseOfALaterLibTorchDoesNotRunHere) {
   GoldenCase golden;
   golden.min_torch = "1.13";
@@ -67,6 +97,14 @@ TEST(GoldenCaseTest, WhatIsMissingOrBrokenIsAnError) {
   EXPECT_THAT(LoadGoldenCases(folder.string()),
               StatusIs(absl::StatusCode::kInternal,
                        testing::HasSubstr("key 'name' not found")));
+  std::ofstream(folder / "cases.json") << "{\"cases\": []}";
+  EXPECT_THAT(LoadGoldenMethods(folder.string()),
+              StatusIs(absl::StatusCode::kNotFound,
+                       testing::HasSubstr("methods.json")));
+  std::ofstream(folder / "methods.json") << "{\"cases\": [{\"case\": \"a\"}]}";
+  EXPECT_THAT(LoadGoldenMethods(folder.string()),
+              StatusIs(absl::StatusCode::kNotFound,
+                       testing::HasSubstr("no case called a")));
   GoldenCase golden;
   golden.data_path = (folder / "none.npz").string();
   EXPECT_THAT(
