@@ -260,6 +260,11 @@ BlockMapper::BlockMapper(std::shared_ptr<const Parts> parts)
 
 const ParameterBlocks& BlockMapper::blocks() const { return parts_->blocks; }
 
+const std::vector<std::shared_ptr<const Operator>>& BlockMapper::operators()
+    const {
+  return parts_->operators;
+}
+
 absl::StatusOr<OperatorGradientComposition> BlockMapper::composition(
     absl::string_view block) const {
   for (size_t b = 0; b < parts_->compositions.size(); ++b) {

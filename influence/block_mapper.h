@@ -65,6 +65,9 @@ class BlockMapper {
 
   const ParameterBlocks& blocks() const;
 
+  // Of each block, in order.
+  const std::vector<std::shared_ptr<const Operator>>& operators() const;
+
   // The part of one block. kNotFound, listing the names, for another name.
   absl::StatusOr<OperatorGradientComposition> composition(
       absl::string_view block) const;

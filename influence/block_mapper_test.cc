@@ -393,7 +393,8 @@ TEST_F(BlockMapperTest, AnErrorEndsASequence) {
   EXPECT_FALSE(end.has_value());
 }
 
-TEST_F(BlockMapperTest, GivesTheCompositionOfABlock) {
+TEST_F(BlockMapperTest, GivesTheOperatorsAndTheCompositionOfABlock) {
+  EXPECT_EQ(Mapper().operators(), operators_);
   INFLUENCE_ASSERT_OK_AND_ASSIGN(auto first, Mapper().composition("first"));
   INFLUENCE_ASSERT_OK_AND_ASSIGN(
       at::Tensor scores, first.Interactions(left_, right_, InfluenceMode::kUp));

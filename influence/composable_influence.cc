@@ -18,6 +18,12 @@ ComposableInfluence::ComposableInfluence(
                           : provider_),
       blocks_(std::move(blocks)) {}
 
+std::vector<std::shared_ptr<const Operator>> ComposableInfluence::operators()
+    const {
+  if (!mapper_.has_value()) return {};
+  return mapper_->operators();
+}
+
 absl::Status ComposableInfluence::DoFit(
     std::shared_ptr<const BatchSequence> data, ProgressReporter* progress) {
   const int64_t num_samples = data->num_samples();

@@ -68,6 +68,10 @@ class ComposableInfluence : public InfluenceFunctionModel {
   // One entry per block, in order; empty before Fit().
   virtual std::vector<BlockReport> report() const = 0;
 
+  // The action of A^-1 on each block, in order; empty before Fit(). They may be
+  // kept longer than the model.
+  std::vector<std::shared_ptr<const Operator>> operators() const;
+
   // The fit, to be stored; each concrete method has a Restore() that makes an
   // equal model of it. kFailedPrecondition before Fit(); kUnimplemented if the
   // method does not offer it.

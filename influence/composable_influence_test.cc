@@ -134,6 +134,17 @@ TEST_F(ComposableInfluenceTest, AFitMakesItReady) {
   EXPECT_EQ(influence.num_fitted_samples(), 5);
 }
 
+TEST_F(ComposableInfluenceTest, GivesTheOperatorOfEachBlock) {
+  ScalingInfluence influence = Make();
+  EXPECT_TRUE(influence.operators().empty());
+  INFLUENCE_ASSERT_OK(influence.Fit(Data()));
+  const std::vector<ParameterBlock>& blocks = influence.blocks().blocks();
+  ASSERT_EQ(influence.operators().size(), blocks.size());
+  for (size_t b = 0; b < blocks.size(); ++b) {
+    EXPECT_EQ(influence.operators()[b]->input_size(), blocks[b].size);
+  }
+}
+
 TEST_F(ComposableInfluenceTest, FactorsComeWithReportsOfIterations) {
   ScalingInfluence influence = Make();
   std::vector<BlockSolveReports> reports(1);
