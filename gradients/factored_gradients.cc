@@ -1,8 +1,10 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #include "gradients/factored_gradients.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -33,6 +35,21 @@ absl::StatusOr<at::Tensor> AsMatrix(absl::string_view name,
                      ", expected ", DtypeName(dtype), ", the gradients'"));
   }
   return tensor.dim() == 1 ? tensor.unsqueeze(0) : tensor;
+}
+
+// Scalars of a tile of written-out gradients: 16 MiB in float32.
+constexpr int64_t kTileScalars = int64_t{1} << 22;
+
+bool AnyOverlap(const std::vector<std::shared_ptr<const GradientTerm>>& terms) {
+  for (size_t i = 0; i < terms.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      if (terms[i]->offset() < terms[j]->offset() + terms[j]->size() &&
+          terms[j]->offset() < terms[i]->offset() + terms[i]->size()) {
+        return true;
+      }
+    }
+  }
+  return false;
 }
 
 }  // namespace
@@ -173,6 +190,37 @@ absl::StatusOr<at::Tensor> FactoredGradients::Gram(
 
 absl::StatusOr<at::Tensor> FactoredGradients::SquaredNorms() const {
   return RowwiseInnerProduct(*this);
+}
+
+absl::StatusOr<at::Tensor> FactoredGradients::SumOfSquares() const {
+  return CatchTorch("squared gradients", [&]() -> absl::StatusOr<at::Tensor> {
+    at::Tensor sums = at::zeros({num_parameters_}, at::kDouble);
+    int64_t offset = 0;
+    for (size_t i = 0; i < parameters_.size(); ++i) {
+      const FactoredParameter& parameter = parameters_[i];
+      const at::Tensor out = sums.narrow(0, offset, parameter.size);
+      offset += parameter.size;
+      if (!AnyOverlap(parameter.terms)) {
+        for (const auto& term : parameter.terms) {
+          out.narrow(0, term->offset(), term->size())
+              .copy_(term->SumOfSquares());
+        }
+        continue;
+      }
+      // The gradient is a sum: it is written out before it is squared.
+      INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients part,
+                                 Select({static_cast<int64_t>(i)}));
+      const int64_t tile_rows =
+          std::max<int64_t>(1, kTileScalars / parameter.size);
+      for (int64_t row = 0; row < num_samples_; row += tile_rows) {
+        INFLUENCE_ASSIGN_OR_RETURN(
+            const at::Tensor tile,
+            part.FlattenRows(row, std::min(num_samples_, row + tile_rows)));
+        out.add_(tile.square().sum({0}));
+      }
+    }
+    return sums;
+  });
 }
 
 absl::StatusOr<at::Tensor> FactoredGradients::RowwiseInnerProduct(

@@ -65,6 +65,11 @@ class FactoredGradients {
   // |g_n|^2 for each sample, [N].
   absl::StatusOr<at::Tensor> SquaredNorms() const;
 
+  // sum_n g_n^2 entry by entry, [P], float64: N times the diagonal of the
+  // Gauss-Newton matrix. Never [N, P]: per layer N*a*o multiply-adds without
+  // positions, N*T*a*o with.
+  absl::StatusOr<at::Tensor> SumOfSquares() const;
+
   // g_n . other_n for each sample, [N]; `other` has the same samples and
   // parameters.
   absl::StatusOr<at::Tensor> RowwiseInnerProduct(

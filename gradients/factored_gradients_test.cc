@@ -110,6 +110,9 @@ TEST(FactoredGradientsTest, ProductsEqualTheMatrixs) {
   INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor norms,
                                  example.factored.SquaredNorms());
   EXPECT_THAT(norms, TensorNear(example.dense.square().sum(1), kTolerance));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor squares,
+                                 example.factored.SumOfSquares());
+  EXPECT_THAT(squares, TensorNear(example.dense.square().sum(0), kTolerance));
 }
 
 TEST(FactoredGradientsTest, SelectsParametersInTheGivenOrder) {

@@ -57,6 +57,18 @@ at::Tensor GradientTerm::RowwiseSameRange(const GradientTerm&) const {
   return at::Tensor();
 }
 
+at::Tensor GradientTerm::SumOfSquares() const {
+  at::Tensor sums = at::zeros({size_}, Options().dtype(at::kDouble));
+  const int64_t tile_rows = RowsPerTile(size_);
+  for (int64_t row = 0; row < num_samples_; row += tile_rows) {
+    const int64_t row_end = std::min(num_samples_, row + tile_rows);
+    at::Tensor tile = at::empty({row_end - row, size_}, Options());
+    Write(row, row_end, /*accumulate=*/false, tile);
+    sums.add_(tile.square_().sum({0}));
+  }
+  return sums;
+}
+
 at::Tensor GradientTerm::Gram(const GradientTerm& other) const {
   const int64_t begin = std::max(offset_, other.offset_);
   const int64_t end = std::min(offset_ + size_, other.offset_ + other.size_);
@@ -160,6 +172,10 @@ at::Tensor DenseTerm::Contract(const at::Tensor& matrix) const {
 
 at::Tensor DenseTerm::WeightedSum(const at::Tensor& weights) const {
   return at::mm(weights, gradients_);
+}
+
+at::Tensor DenseTerm::SumOfSquares() const {
+  return gradients_.square().sum({0}).to(at::kDouble);
 }
 
 at::Tensor DenseTerm::GramSameRange(const GradientTerm& other) const {
@@ -326,6 +342,21 @@ at::Tensor OuterProductTerm::WeightedSum(const at::Tensor& weights) const {
   return sums.view({k, size()});
 }
 
+at::Tensor OuterProductTerm::SumOfSquares() const {
+  const int64_t h = left_.size(1), t = left_.size(2);
+  const int64_t l = left_.size(3), r = right_.size(3);
+  if (t != 1) return GradientTerm::SumOfSquares();
+  // The square of an outer product is that of the squares.
+  at::Tensor sums = at::empty({h, l, r}, Options().dtype(at::kDouble));
+  const at::Tensor left = left_.select(2, 0).square();
+  const at::Tensor right = right_.select(2, 0).square();
+  for (int64_t group = 0; group < h; ++group) {
+    sums[group].copy_(
+        at::mm(left.select(1, group).t(), right.select(1, group)));
+  }
+  return sums.view({size()});
+}
+
 at::Tensor OuterProductTerm::GramSameRange(const GradientTerm& other) const {
   const auto* outer = dynamic_cast<const OuterProductTerm*>(&other);
   if (outer == nullptr || outer->left_.size(1) != left_.size(1) ||
@@ -463,6 +494,25 @@ at::Tensor RowSparseTerm::WeightedSum(const at::Tensor& weights) const {
             .view({n * t, d}));
   }
   return sums.view({k, size()});
+}
+
+at::Tensor RowSparseTerm::SumOfSquares() const {
+  const int64_t n = values_.size(0), t = values_.size(1), d = values_.size(2);
+  at::Tensor sums = at::zeros({num_rows_, d}, Options().dtype(at::kDouble));
+  const int64_t tile_rows = RowsPerTile(t * (t + d));
+  for (int64_t row = 0; row < n; row += tile_rows) {
+    const int64_t count = std::min(n, row + tile_rows) - row;
+    const at::Tensor rows = rows_.narrow(0, row, count);
+    const at::Tensor values = values_.narrow(0, row, count);
+    // The square of a row's sum of values is the sum over its values of the
+    // value times the sum.
+    const at::Tensor same =
+        at::eq(rows.unsqueeze(2), rows.unsqueeze(1)).to(values.scalar_type());
+    const at::Tensor products = at::mul(values, at::bmm(same, values));
+    sums.index_add_(0, rows.reshape({count * t}),
+                    products.view({count * t, d}).to(at::kDouble));
+  }
+  return sums.view({size()});
 }
 
 at::Tensor RowSparseTerm::GramSameRange(const GradientTerm& other) const {

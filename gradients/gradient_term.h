@@ -40,6 +40,11 @@ class GradientTerm {
   // weights [K, N] -> [K, size]: sum_n weights[k, n] * gradient_n.
   virtual at::Tensor WeightedSum(const at::Tensor& weights) const = 0;
 
+  // [size], float64: the sum over the samples of each entry's square. Products
+  // are in the gradients' dtype and added up in it within a tile of samples.
+  // Scratch is bounded by a fixed tile.
+  virtual at::Tensor SumOfSquares() const;
+
   // [N, other.N]: the inner products of this term's gradients with those of
   // `other`, a term of the same parameter; 0 where the ranges do not meet.
   at::Tensor Gram(const GradientTerm& other) const;
@@ -81,6 +86,7 @@ class DenseTerm : public GradientTerm {
              const at::Tensor& out) const override;
   at::Tensor Contract(const at::Tensor& matrix) const override;
   at::Tensor WeightedSum(const at::Tensor& weights) const override;
+  at::Tensor SumOfSquares() const override;
 
  protected:
   at::Tensor GramSameRange(const GradientTerm& other) const override;
@@ -108,6 +114,7 @@ class OuterProductTerm : public GradientTerm {
              const at::Tensor& out) const override;
   at::Tensor Contract(const at::Tensor& matrix) const override;
   at::Tensor WeightedSum(const at::Tensor& weights) const override;
+  at::Tensor SumOfSquares() const override;
 
  protected:
   at::Tensor GramSameRange(const GradientTerm& other) const override;
@@ -137,6 +144,7 @@ class RowSparseTerm : public GradientTerm {
              const at::Tensor& out) const override;
   at::Tensor Contract(const at::Tensor& matrix) const override;
   at::Tensor WeightedSum(const at::Tensor& weights) const override;
+  at::Tensor SumOfSquares() const override;
 
  protected:
   at::Tensor GramSameRange(const GradientTerm& other) const override;

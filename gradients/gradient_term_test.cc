@@ -93,6 +93,8 @@ void ExpectActsAsDense(const Example& example) {
   }
   EXPECT_THAT(term.RowwiseInnerProduct(term),
               TensorNear(dense.square().sum(1), kTolerance));
+  EXPECT_THAT(term.SumOfSquares(),
+              TensorNear(dense.square().sum(0), kTolerance));
 }
 
 TEST(GradientTermTest, DenseActsAsItsMatrix) {
