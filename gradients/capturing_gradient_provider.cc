@@ -23,6 +23,7 @@
 #include "absl/strings/string_view.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
+#include "gradients/affine_layers.h"
 #include "gradients/autograd_gradient_provider.h"
 #include "gradients/batch.h"
 #include "gradients/coverage_report.h"
@@ -53,7 +54,9 @@ struct CapturingGradientProvider::Plan {
   std::vector<Use> uses;
   // The embeddings whose outputs became derived parameters, by their order.
   std::vector<int64_t> derived_embeddings;
-  CoverageReport coverage;  // By parameter, in the model's order.
+  CoverageReport coverage;           // By parameter, in the model's order.
+  std::vector<LayerUse> layer_uses;  // As `uses`.
+  AffineLayers layers;
 };
 
 namespace {
@@ -212,6 +215,38 @@ int64_t OwnParameter(int64_t parameter, int64_t num_tensors,
              : derived[parameter - num_tensors].call.parameters[0].parameter;
 }
 
+// Finds the layers once coverage is settled. A bias added by an operator of its
+// own whose gradients on the probe are not those of the layer's output (the
+// model uses the product in between as well) is taken out of its layer.
+absl::Status FindLayers(const CapturingGradientProvider& provider,
+                        const Batch& probe, Plan* plan) {
+  const std::vector<NamedParameter>& parameters = provider.model().parameters();
+  plan->layers = FindAffineLayers(parameters, plan->layer_uses, plan->coverage);
+  bool any_apart = false;
+  for (const AffineLayer& layer : plan->layers.layers) {
+    any_apart = any_apart || layer.bias_apart;
+  }
+  if (!any_apart) return absl::OkStatus();
+  INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients gradients,
+                             provider.FactoredGrads(probe));
+  for (AffineLayer& layer : plan->layers.layers) {
+    if (!layer.bias_apart) continue;
+    const int64_t bias = *layer.bias;
+    const absl::Status status =
+        FactorsOfLayer(layer, gradients.parameters()[layer.weight],
+                       &gradients.parameters()[bias])
+            .status();
+    if (status.ok()) continue;
+    if (!absl::IsFailedPrecondition(status)) return status;
+    plan->layers.reasons[bias] =
+        absl::StrCat("the output of ", parameters[layer.weight].name,
+                     " is also used without it");
+    layer.bias.reset();
+    layer.bias_apart = false;
+  }
+  return absl::OkStatus();
+}
+
 // The embeddings whose output has the same shape for 2 and for 3 samples.
 std::vector<int64_t> ConstantEmbeddings(const Observation& two,
                                         const Observation& three) {
@@ -303,6 +338,9 @@ absl::StatusOr<std::shared_ptr<Plan>> MakePlan(
     plan->uses.push_back(Plan::Use{
         use.call.name, use.call.parameters,
         static_cast<int64_t>(use.call.output_shape.size()), std::nullopt});
+    plan->layer_uses.push_back(LayerUse{
+        use.call.name, use.call.parameters, use.rule->AsAffine(use.call),
+        use.rule->AsAddition(use.call), use.call.producers});
   }
   const bool same_calls = SameCalls(larger, *plan);
   for (size_t i = 0; i < observed.uses.size(); ++i) {
@@ -426,7 +464,12 @@ CapturingGradientProvider::Create(std::shared_ptr<const Model> model,
     }
     return absl::OkStatus();
   }));
+  INFLUENCE_RETURN_IF_ERROR(FindLayers(*provider, checked, plan.get()));
   return provider;
+}
+
+const AffineLayers& CapturingGradientProvider::affine_layers() const {
+  return plan_->layers;
 }
 
 const CoverageReport& CapturingGradientProvider::coverage() const {

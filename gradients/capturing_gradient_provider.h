@@ -13,6 +13,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "gradients/affine_layers.h"
 #include "gradients/batch.h"
 #include "gradients/coverage_report.h"
 #include "gradients/factored_gradients.h"
@@ -49,6 +50,9 @@ class CapturingGradientProvider : public GradientProvider {
 
   // Of all the model's trainable parameters.
   const CoverageReport& coverage() const;
+
+  // The Linear and convolution layers among them, as seen on the probe.
+  const AffineLayers& affine_layers() const;
 
   struct Plan;  // What the probe found; internal.
 

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,30 @@ struct OperatorCall {
   std::vector<c10::IValue> inputs;  // In the order of the operator's schema.
   std::vector<ParameterArgument> parameters;
   std::vector<int64_t> output_shape;
+  // For each input the index, in the order of the captured uses, of the use
+  // whose output the input is, unchanged; -1 for other inputs.
+  std::vector<int64_t> producers;
+};
+
+// A call that is a layer: out = W a (+ b) at each of a sample's positions,
+// `groups` of such products side by side.
+struct AffineCall {
+  size_t weight;            // Position of W in OperatorCall::inputs.
+  int64_t groups;           // H
+  int64_t outputs, inputs;  // Of one group: O and I.
+  // The view of the parameter is H matrices [I, O], not [O, I].
+  bool input_major;
+  // The shape, with as many dimensions as the output, that one value an output
+  // has: [1, O] for an output [N, O], [1, H * O, 1] for one [N, H * O, T].
+  std::vector<int64_t> bias_shape;
+  // Position of a bias that the same call adds, unscaled.
+  std::optional<size_t> bias;
+};
+
+// A call that is a sum, operand + bias, of the bias_shape given above.
+struct AdditionCall {
+  size_t bias, operand;  // Positions in OperatorCall::inputs.
+  std::vector<int64_t> bias_shape;
 };
 
 // The term of one parameter that a call contributes.
@@ -75,6 +100,18 @@ class LayerRule {
                                            const at::Tensor& output_gradient,
                                            const SampleAxis& axis,
                                            int64_t num_samples) const = 0;
+
+  // The call, whose output_shape is known, as a layer or as a sum with a
+  // parameter; nullopt for calls that are not. Where it is a layer, Terms()
+  // gives for its weight one OuterProductTerm of H groups with inputs and
+  // output gradients as factors: left [N, H, T, O], right [N, H, T, I], or left
+  // the inputs and right the gradients if input_major.
+  virtual std::optional<AffineCall> AsAffine(const OperatorCall&) const {
+    return std::nullopt;
+  }
+  virtual std::optional<AdditionCall> AsAddition(const OperatorCall&) const {
+    return std::nullopt;
+  }
 };
 
 }  // namespace influence

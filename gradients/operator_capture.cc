@@ -148,6 +148,8 @@ struct OperatorCapture::Callbacks {
         context->call.inputs.clear();
       } else {
         context->rule = rule;
+        // Now: a call in place gives its tensor another place in the graph.
+        context->call.producers = capture->Producers(inputs);
         ++capture->inside_known_;
       }
     }
@@ -232,9 +234,13 @@ struct OperatorCapture::Callbacks {
           call->call.inputs[position].toTensor()._version());
     }
     // The data of the stand-in is never read: one element will do.
+    const torch::autograd::Edge edge =
+        torch::autograd::impl::gradient_edge(outputs[0]);
     use.output_handle = torch::autograd::make_variable(
-        at::empty({1}, outputs[0].options().requires_grad(false)),
-        torch::autograd::impl::gradient_edge(outputs[0]));
+        at::empty({1}, outputs[0].options().requires_grad(false)), edge);
+    // The handle keeps the node alive, so that no other gets its address.
+    capture->use_by_edge_[Edge(edge.function.get(), edge.input_nr)] =
+        static_cast<int64_t>(capture->uses_.size());
     use.call = std::move(call->call);
     capture->uses_.push_back(std::move(use));
   }
@@ -277,6 +283,25 @@ void OperatorCapture::FindParameters(
         ->push_back(
             ParameterArgument{position, range.parameter, begin - range.begin});
   }
+}
+
+std::vector<int64_t> OperatorCapture::Producers(
+    c10::ArrayRef<const c10::IValue> inputs) const {
+  at::DisableRecordFunctionGuard guard;
+  std::vector<int64_t> producers(inputs.size(), -1);
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (!inputs[i].isTensor()) continue;
+    const at::Tensor& tensor = inputs[i].toTensor();
+    if (!tensor.defined() || !tensor.requires_grad() || tensor.is_leaf()) {
+      continue;
+    }
+    const torch::autograd::Edge edge =
+        torch::autograd::impl::gradient_edge(tensor);
+    const auto use =
+        use_by_edge_.find(Edge(edge.function.get(), edge.input_nr));
+    if (use != use_by_edge_.end()) producers[i] = use->second;
+  }
+  return producers;
 }
 
 OperatorCapture::Scope::Scope(OperatorCapture* capture) {

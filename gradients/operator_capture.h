@@ -20,6 +20,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
@@ -106,6 +107,9 @@ class OperatorCapture {
   struct Call;
   struct Callbacks;
 
+  // A place in the autograd graph: a node and the number of its output.
+  using Edge = std::pair<const void*, uint32_t>;
+
   struct Range {  // A parameter's place in its storage, in elements.
     int64_t begin, end;
     int64_t parameter;
@@ -121,10 +125,14 @@ class OperatorCapture {
                       std::vector<ParameterArgument>* found,
                       std::vector<ParameterArgument>* others) const;
 
+  // OperatorCall::producers of a call with these inputs.
+  std::vector<int64_t> Producers(c10::ArrayRef<const c10::IValue> inputs) const;
+
   const LayerRuleRegistry& registry_;
   const int64_t num_parameters_;  // Number of tensors, not of scalars.
   const std::vector<int64_t> derived_embeddings_;
   absl::flat_hash_map<const void*, std::vector<Range>> by_storage_;
+  absl::flat_hash_map<Edge, int64_t> use_by_edge_;  // Whose output it is.
   std::vector<CapturedUse> uses_;
   std::vector<DerivedParameter> derived_;
   std::vector<UncoveredUse> uncovered_uses_;

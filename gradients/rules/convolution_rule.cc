@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -158,6 +159,29 @@ std::vector<ParameterTerm> ConvolutionRule::Terms(
                           Factor(patches, axis, num_samples))});
   }
   return terms;
+}
+
+std::optional<AffineCall> ConvolutionRule::AsAffine(
+    const OperatorCall& call) const {
+  const Geometry geometry = GeometryOf(call);
+  if (geometry.transposed) return std::nullopt;
+  std::optional<AffineCall> affine;
+  std::optional<size_t> bias;
+  for (const ParameterArgument& argument : call.parameters) {
+    if (argument.position == kBias) bias = kBias;
+    if (argument.position != kWeight) continue;
+    const at::Tensor& weight = call.inputs[kWeight].toTensor();
+    affine = AffineCall{kWeight,
+                        geometry.groups,
+                        weight.size(0) / geometry.groups,
+                        weight.numel() / weight.size(0),
+                        /*input_major=*/false,
+                        std::vector<int64_t>(call.output_shape.size(), 1),
+                        std::nullopt};
+    affine->bias_shape[1] = weight.size(0);
+  }
+  if (affine.has_value()) affine->bias = bias;
+  return affine;
 }
 
 }  // namespace influence

@@ -13,6 +13,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,8 @@ class ConvolutionRule : public LayerRule {
                                    const at::Tensor& output_gradient,
                                    const SampleAxis& axis,
                                    int64_t num_samples) const override;
+  // Not for transposed convolutions.
+  std::optional<AffineCall> AsAffine(const OperatorCall& call) const override;
 };
 
 }  // namespace influence

@@ -4,7 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
@@ -74,6 +76,22 @@ std::vector<ParameterTerm> ElementwiseRule::Terms(
   }
   return {ParameterTerm{argument.parameter,
                         std::make_shared<DenseTerm>(argument.offset, sums)}};
+}
+
+std::optional<AdditionCall> ElementwiseRule::AsAddition(
+    const OperatorCall& call) const {
+  if (IsProduct(call) || IsDifference(call)) return std::nullopt;
+  if (call.parameters.size() != 1) return std::nullopt;
+  // add scales its second argument by alpha.
+  if (call.inputs.size() > 2 && call.inputs[2].toScalar().toDouble() != 1) {
+    return std::nullopt;
+  }
+  const size_t bias = call.parameters[0].position;
+  if (bias > 1) return std::nullopt;
+  std::optional<std::vector<int64_t>> shape =
+      BroadcastShape(call.inputs[bias].toTensor(), call.output_shape);
+  if (!shape.has_value()) return std::nullopt;
+  return AdditionCall{bias, 1 - bias, *std::move(shape)};
 }
 
 }  // namespace influence

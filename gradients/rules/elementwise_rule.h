@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,9 @@ class ElementwiseRule : public LayerRule {
                                    const at::Tensor& output_gradient,
                                    const SampleAxis& axis,
                                    int64_t num_samples) const override;
+  // An unscaled sum.
+  std::optional<AdditionCall> AsAddition(
+      const OperatorCall& call) const override;
 };
 
 }  // namespace influence

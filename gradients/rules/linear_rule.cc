@@ -205,4 +205,31 @@ std::vector<ParameterTerm> LinearRule::Terms(const OperatorCall& call,
   return terms;
 }
 
+std::optional<AffineCall> LinearRule::AsAffine(const OperatorCall& call) const {
+  const Layout layout = LayoutOf(call.name);
+  const std::optional<Product> product = FindProduct(call, layout);
+  if (!product.has_value()) return std::nullopt;
+  // Of the weight as [i, o]; transposed means that it lies there as [o, i].
+  const MatrixView& view = product->view;
+  AffineCall affine{product->weight->position,
+                    view.groups,
+                    view.columns,
+                    view.rows,
+                    !view.transposed,
+                    std::vector<int64_t>(call.output_shape.size(), 1),
+                    std::nullopt};
+  const size_t num_dims = call.output_shape.size();
+  if (num_dims < 2) return std::nullopt;
+  affine.bias_shape[num_dims - (product->weight_on_left ? 2 : 1)] =
+      view.columns;
+  if (view.groups > 1) affine.bias_shape[0] = view.groups;
+  if (layout.bias != kNone && FindArgument(call, layout.bias) != nullptr &&
+      ScalarAt(call, layout.beta) == 1 && ScalarAt(call, layout.alpha) == 1 &&
+      BroadcastShape(call.inputs[layout.bias].toTensor(), call.output_shape) ==
+          affine.bias_shape) {
+    affine.bias = layout.bias;
+  }
+  return affine;
+}
+
 }  // namespace influence

@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,7 @@ class LinearRule : public LayerRule {
                                    const at::Tensor& output_gradient,
                                    const SampleAxis& axis,
                                    int64_t num_samples) const override;
+  std::optional<AffineCall> AsAffine(const OperatorCall& call) const override;
 };
 
 }  // namespace influence
