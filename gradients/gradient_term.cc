@@ -205,11 +205,30 @@ OuterProductTerm::OuterProductTerm(int64_t offset, at::Tensor left,
 
 void OuterProductTerm::Write(int64_t begin, int64_t end, bool accumulate,
                              const at::Tensor& out) const {
-  const int64_t h = left_.size(1), t = left_.size(2);
-  const int64_t l = left_.size(3), r = right_.size(3);
-  const at::Tensor left = left_.narrow(0, begin, end - begin);
-  const at::Tensor right = right_.narrow(0, begin, end - begin);
+  const int64_t h = left_.size(1), l = left_.size(3), r = right_.size(3);
   at::Tensor matrices = MatrixView(out, h, l, r);
+  if (left_.size(2) > 1 && h > kMaxGroupLoop) {
+    const at::Tensor product =
+        at::matmul(left_.narrow(0, begin, end - begin).transpose(-1, -2),
+                   right_.narrow(0, begin, end - begin));
+    if (accumulate) {
+      matrices.add_(product);
+    } else {
+      matrices.copy_(product);
+    }
+    return;
+  }
+  WriteRows(begin, end, 0, l, accumulate, matrices);
+}
+
+void OuterProductTerm::WriteRows(int64_t begin, int64_t end, int64_t first_row,
+                                 int64_t num_rows, bool accumulate,
+                                 const at::Tensor& out) const {
+  const int64_t h = left_.size(1), t = left_.size(2);
+  const at::Tensor left =
+      left_.narrow(0, begin, end - begin).narrow(3, first_row, num_rows);
+  const at::Tensor right = right_.narrow(0, begin, end - begin);
+  at::Tensor matrices = out;
   if (t == 1) {
     const at::Tensor column = left.select(2, 0).unsqueeze(-1);
     const at::Tensor row = right.select(2, 0).unsqueeze(-2);
@@ -217,15 +236,6 @@ void OuterProductTerm::Write(int64_t begin, int64_t end, bool accumulate,
       matrices.addcmul_(column, row);
     } else {
       at::mul_out(matrices, column, row);
-    }
-    return;
-  }
-  if (h > kMaxGroupLoop) {
-    const at::Tensor product = at::matmul(left.transpose(-1, -2), right);
-    if (accumulate) {
-      matrices.add_(product);
-    } else {
-      matrices.copy_(product);
     }
     return;
   }
@@ -263,43 +273,88 @@ bool OuterProductTerm::WritingIsCheaper(int64_t num_rows) const {
 }
 
 at::Tensor OuterProductTerm::Contract(const at::Tensor& matrix) const {
+  const int64_t n = left_.size(0), k = matrix.size(0);
+  if (n == 0 || k == 0) return at::zeros({n, k}, Options());
+  return WritingIsCheaper(k) ? ContractInSlices(matrix)
+                             : ContractFactors(matrix);
+}
+
+// A tile is many samples by a slice of the matrices' rows, so that the products
+// are not bound by reading `matrix`, which may be larger than any cache, once
+// for every few samples.
+at::Tensor OuterProductTerm::ContractInSlices(const at::Tensor& matrix) const {
+  const int64_t n = left_.size(0), h = left_.size(1), t = left_.size(2);
+  const int64_t l = left_.size(3), r = right_.size(3);
+  // More positions make the slices' own products the larger part of the work,
+  // and thin ones slow.
+  const int64_t most_samples = t == 1 ? 1024 : 256;
+  const int64_t tile_samples = std::min({n, most_samples, RowsPerTile(r)});
+  const int64_t tile_rows = std::min(l, RowsPerTile(tile_samples * r));
+  if (h > 1 && tile_samples <= RowsPerTile(size())) {
+    return ContractWritten(matrix);  // All groups at once.
+  }
+  at::Tensor products = at::zeros({n, matrix.size(0)}, Options());
+  const at::Tensor tile = at::empty({tile_samples * tile_rows * r}, Options());
+  for (int64_t sample = 0; sample < n; sample += tile_samples) {
+    const int64_t samples = std::min(n, sample + tile_samples) - sample;
+    at::Tensor out = products.narrow(0, sample, samples);
+    for (int64_t group = 0; group < h; ++group) {
+      const OuterProductTerm one(0, left_.narrow(1, group, 1),
+                                 right_.narrow(1, group, 1));
+      for (int64_t row = 0; row < l; row += tile_rows) {
+        const int64_t rows = std::min(l, row + tile_rows) - row;
+        const at::Tensor slice =
+            tile.narrow(0, 0, samples * rows * r).view({samples, rows * r});
+        one.WriteRows(sample, sample + samples, row, rows,
+                      /*accumulate=*/false, slice.view({samples, 1, rows, r}));
+        out.addmm_(slice,
+                   matrix.narrow(1, (group * l + row) * r, rows * r).t());
+      }
+    }
+  }
+  return products;
+}
+
+at::Tensor OuterProductTerm::ContractFactors(const at::Tensor& matrix) const {
   const int64_t n = left_.size(0), h = left_.size(1), t = left_.size(2);
   const int64_t l = left_.size(3), r = right_.size(3);
   const int64_t k = matrix.size(0);
   at::Tensor products = at::zeros({n, k}, Options());
-  if (n == 0 || k == 0) return products;
-
   const int64_t narrow_side = std::min(l, r);
-  if (WritingIsCheaper(k)) {
-    return ContractWritten(matrix);
-  }
-
   const at::Tensor matrices = matrix.reshape({k, h, l, r});
   const bool right_first = r >= l;
-  const int64_t tile_rows = RowsPerTile(t * k * narrow_side);
+  // As above: many samples by some of the rows of `matrix`.
+  const int64_t tile_samples = std::min(n, std::max<int64_t>(1, 1024 / t));
+  const int64_t tile_columns =
+      std::min(k, RowsPerTile(tile_samples * t * narrow_side));
   for (int64_t group = 0; group < h; ++group) {
-    // [K * narrow, wide]
-    const at::Tensor flat =
-        (right_first ? matrices.select(1, group)
-                     : matrices.select(1, group).transpose(1, 2))
-            .reshape({k * narrow_side, right_first ? r : l});
     const at::Tensor wide =
         (right_first ? right_ : left_).select(1, group);  // [N, T, wide]
     const at::Tensor narrow =
         (right_first ? left_ : right_).select(1, group);  // [N, T, narrow]
-    for (int64_t row = 0; row < n; row += tile_rows) {
-      const int64_t rows = std::min(n, row + tile_rows) - row;
-      const at::Tensor inner =
-          at::mm(wide.narrow(0, row, rows).reshape({rows * t, wide.size(2)}),
-                 flat.t())
-              .view({rows * t, k, narrow_side});
-      at::Tensor outer =
-          at::bmm(
-              inner,
-              narrow.narrow(0, row, rows).reshape({rows * t, narrow_side, 1}))
-              .view({rows, t, k});
-      products.narrow(0, row, rows)
-          .add_(t == 1 ? outer.select(1, 0) : outer.sum(1));
+    for (int64_t column = 0; column < k; column += tile_columns) {
+      const int64_t columns = std::min(k, column + tile_columns) - column;
+      // [columns * narrow, wide]
+      const at::Tensor part =
+          matrices.narrow(0, column, columns).select(1, group);
+      const at::Tensor flat =
+          (right_first ? part : part.transpose(1, 2))
+              .reshape({columns * narrow_side, right_first ? r : l});
+      for (int64_t row = 0; row < n; row += tile_samples) {
+        const int64_t rows = std::min(n, row + tile_samples) - row;
+        const at::Tensor inner =
+            at::mm(wide.narrow(0, row, rows).reshape({rows * t, wide.size(2)}),
+                   flat.t())
+                .view({rows * t, columns, narrow_side});
+        const at::Tensor outer =
+            at::bmm(
+                inner,
+                narrow.narrow(0, row, rows).reshape({rows * t, narrow_side, 1}))
+                .view({rows, t, columns});
+        products.narrow(0, row, rows)
+            .narrow(1, column, columns)
+            .add_(t == 1 ? outer.select(1, 0) : outer.sum(1));
+      }
     }
   }
   return products;

@@ -126,6 +126,16 @@ class OuterProductTerm : public GradientTerm {
   // out than from the factors.
   bool WritingIsCheaper(int64_t num_rows) const;
 
+  // The two ways of Contract(); N, K > 0.
+  at::Tensor ContractInSlices(const at::Tensor& matrix) const;
+  at::Tensor ContractFactors(const at::Tensor& matrix) const;
+
+  // Rows [first_row, first_row + num_rows) of the matrices of samples [begin,
+  // end): over, or added to, out [end - begin, H, num_rows, R].
+  void WriteRows(int64_t begin, int64_t end, int64_t first_row,
+                 int64_t num_rows, bool accumulate,
+                 const at::Tensor& out) const;
+
   at::Tensor left_;
   at::Tensor right_;
 };
