@@ -25,7 +25,9 @@ namespace influence {
 // or, if `input_major`, [inputs, O]; column `inputs` is the O entries of `bias`
 // from `bias_offset` on.
 struct KroneckerFactors {
-  std::string layer;  // The module, or the weight's name where it has none.
+  // "conv1" for a weight "conv1.weight"; the weight's name where that does not
+  // end in ".weight".
+  std::string layer;
   int64_t group;      // 0 unless a grouped convolution.
 
   int64_t weight;  // Index into Model::parameters().

@@ -1,0 +1,571 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+#include "operators/kronecker_fit.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "ATen/core/Tensor.h"
+#include "ATen/core/grad_mode.h"
+#include "ATen/ops/linalg_eigh.h"
+#include "ATen/ops/outer.h"
+#include "ATen/ops/zeros.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "base/torch_boundary.h"
+#include "base/validators.h"
+#include "gradients/affine_layers.h"
+#include "gradients/batch.h"
+#include "gradients/capturing_gradient_provider.h"
+#include "gradients/factored_gradients.h"
+#include "gradients/gradient_term.h"
+#include "gradients/model.h"
+#include "operators/kronecker_statistics.h"
+
+namespace influence {
+namespace {
+
+// Bytes of a and g of one part of a batch.
+constexpr int64_t kPartBytes = int64_t{64} << 20;
+
+// Samples of a part at least, which keep the model's own operators efficient;
+// also those of the first part, from which the bytes a sample become known.
+constexpr int64_t kMinPartSamples = 16;
+
+// The factors of all layers for one part and one term of the Fisher.
+using PartFactors = std::vector<std::vector<LayerFactors>>;  // By layer, use.
+
+// Samples [begin, end) of a batch.
+struct Part {
+  int64_t batch;
+  int64_t begin, end;
+  int64_t first_sample;  // Index of sample `begin` in the data set.
+};
+
+std::vector<PositionFactors> FactorsOfGroup(
+    const std::vector<LayerFactors>& uses, int64_t group) {
+  std::vector<PositionFactors> factors;
+  factors.reserve(uses.size());
+  for (const LayerFactors& use : uses) {
+    factors.push_back(PositionFactors{use.inputs.select(1, group),
+                                      use.gradients.select(1, group)});
+  }
+  return factors;
+}
+
+int64_t BytesOf(const PartFactors& factors) {
+  int64_t bytes = 0;
+  for (const std::vector<LayerFactors>& uses : factors) {
+    for (const LayerFactors& use : uses) {
+      bytes += use.inputs.numel() * use.inputs.element_size() +
+               use.gradients.numel() * use.gradients.element_size();
+    }
+  }
+  return bytes;
+}
+
+// Bytes a sample that its gradients hold.
+int64_t BytesPerSample(const FactoredGradients& gradients) {
+  int64_t scalars = 0;
+  for (const FactoredParameter& parameter : gradients.parameters()) {
+    for (const auto& term : parameter.terms) {
+      const auto* product = dynamic_cast<const OuterProductTerm*>(term.get());
+      if (product != nullptr) {
+        scalars += product->left().numel() + product->right().numel();
+      }
+    }
+  }
+  const int64_t width = gradients.dtype() == at::kDouble ? 8 : 4;
+  return std::max<int64_t>(1, scalars * width / gradients.num_samples());
+}
+
+double SumOf(const at::Tensor& tensor) {
+  return tensor.to(at::kDouble).sum().item<double>();
+}
+
+// One fit. Each step is called once, in the order of the declarations.
+class Fitter {
+ public:
+  Fitter(std::shared_ptr<const CapturingGradientProvider> provider,
+         const ParameterBlocks& blocks, const BatchSequence& data,
+         const KroneckerFitOptions& options, ProgressReporter* progress)
+      : provider_(std::move(provider)),
+        blocks_(blocks),
+        data_(data),
+        options_(options),
+        progress_(progress) {}
+
+  absl::Status Prepare(const Batch& probe);
+  absl::Status SumCovariances();
+  absl::Status Decompose();
+  absl::Status SumEigenvalues();
+  absl::StatusOr<KroneckerFit> Finish();
+
+ private:
+  struct LayerSums {
+    std::vector<at::Tensor> inputs;     // By group: [I, I], upper triangle.
+    std::vector<at::Tensor> gradients;  // By group: [O, O], upper triangle.
+    std::vector<at::Tensor> squares;    // By group: [O, I], EKFAC.
+    int64_t num_positions = 0;          // Of all samples and uses.
+  };
+
+  struct Rotation {  // Eigenvectors in the model's dtype.
+    at::Tensor inputs, gradients;
+  };
+
+  const Model& model() const { return provider_->model(); }
+
+  bool is_ekfac() const { return options_.method == KroneckerMethod::kEkfac; }
+
+  // The gradients of parameter `index` of the model.
+  const FactoredParameter& GradientsOf(const FactoredGradients& gradients,
+                                       int64_t index) const {
+    return gradients.parameters()[positions_[index]];
+  }
+
+  absl::StatusOr<PartFactors> FactorsOf(
+      const FactoredGradients& gradients) const;
+
+  // What the first pass takes from one term of one part.
+  absl::Status AddTerm(const FactoredGradients& gradients,
+                       const PartFactors& factors, bool first_term);
+
+  // The squared norms that the statistics do not give.
+  absl::Status AddSquaredNorms(const FactoredGradients& gradients);
+
+  void AddSquares(const PartFactors& factors);
+
+  // mean_squared_norms with the true labels, by a pass of its own.
+  absl::StatusOr<std::vector<double>> MeanSquaredNormsOfLabels() const;
+
+  std::shared_ptr<const CapturingGradientProvider> provider_;
+  const ParameterBlocks& blocks_;
+  const BatchSequence& data_;
+  const KroneckerFitOptions& options_;
+  ProgressReporter* progress_;
+
+  KroneckerLayers layers_;
+  std::vector<int64_t> positions_;  // By parameter: place among the gradients.
+  std::optional<FisherGradients> fisher_;
+
+  std::vector<Part> parts_;
+  // The factors of the first parts, by part and term.
+  std::vector<std::vector<PartFactors>> kept_;
+  int64_t num_samples_ = 0;
+
+  std::vector<LayerSums> sums_;           // By layer.
+  std::vector<at::Tensor> diagonals_;     // By uncovered parameter.
+  std::vector<double> squared_norms_;     // By block.
+  std::vector<KroneckerFactors> fitted_;  // By layer and group.
+  std::vector<Rotation> rotations_;       // Likewise, EKFAC.
+};
+
+absl::Status Fitter::Prepare(const Batch& probe) {
+  layers_ = FindKroneckerLayers(model(), provider_->affine_layers(), blocks_);
+  if (options_.uncovered == UncoveredPolicy::kError &&
+      !layers_.uncovered.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "model: found parameters outside of Linear and convolution layers: ",
+        UncoveredParametersText(model(), layers_.uncovered),
+        "; expected none with uncovered = error (diagonal and drop allow "
+        "them)"));
+  }
+  const std::vector<int64_t> parameters = blocks_.parameters();
+  positions_.assign(model().parameters().size(), -1);
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    positions_[parameters[i]] = static_cast<int64_t>(i);
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(std::shared_ptr<const GradientProvider> restricted,
+                             provider_->Restrict(parameters));
+  INFLUENCE_ASSIGN_OR_RETURN(
+      fisher_, FisherGradients::Create(options_.fisher, std::move(restricted),
+                                       probe, options_.seed));
+  for (const KroneckerLayer& layer : layers_.layers) {
+    LayerSums sums;
+    const int64_t inputs = layer.num_inputs(), outputs = layer.affine.outputs;
+    for (int64_t h = 0; h < layer.affine.groups; ++h) {
+      sums.inputs.push_back(at::zeros({inputs, inputs}, at::kDouble));
+      sums.gradients.push_back(at::zeros({outputs, outputs}, at::kDouble));
+      if (is_ekfac()) {
+        sums.squares.push_back(at::zeros({outputs, inputs}, at::kDouble));
+      }
+    }
+    sums_.push_back(std::move(sums));
+  }
+  if (options_.uncovered == UncoveredPolicy::kDiagonal) {
+    for (const UncoveredParameter& parameter : layers_.uncovered) {
+      diagonals_.push_back(
+          at::zeros({model().parameters()[parameter.parameter].tensor.numel()},
+                    at::kDouble));
+    }
+  }
+  squared_norms_.assign(blocks_.blocks().size(), 0.0);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<PartFactors> Fitter::FactorsOf(
+    const FactoredGradients& gradients) const {
+  PartFactors factors;
+  for (const KroneckerLayer& layer : layers_.layers) {
+    const AffineLayer& affine = layer.affine;
+    INFLUENCE_ASSIGN_OR_RETURN(
+        std::vector<LayerFactors> uses,
+        FactorsOfLayer(affine, GradientsOf(gradients, affine.weight),
+                       layer.has_bias() ? &GradientsOf(gradients, *affine.bias)
+                                        : nullptr));
+    factors.push_back(std::move(uses));
+  }
+  return factors;
+}
+
+absl::Status Fitter::AddTerm(const FactoredGradients& gradients,
+                             const PartFactors& factors, bool first_term) {
+  for (size_t l = 0; l < layers_.layers.size(); ++l) {
+    const KroneckerLayer& layer = layers_.layers[l];
+    LayerSums& sums = sums_[l];
+    for (const LayerFactors& use : factors[l]) {
+      // A position counts once, however many terms the Fisher has.
+      if (first_term) {
+        sums.num_positions += use.inputs.size(0) * use.inputs.size(2);
+      }
+      for (int64_t h = 0; h < layer.affine.groups; ++h) {
+        if (first_term) {
+          AddSecondMoment(use.inputs.select(1, h), layer.has_bias(),
+                          sums.inputs[h]);
+        }
+        AddSecondMoment(use.gradients.select(1, h), /*append_one=*/false,
+                        sums.gradients[h]);
+      }
+    }
+  }
+  for (size_t i = 0; i < diagonals_.size(); ++i) {
+    INFLUENCE_ASSIGN_OR_RETURN(
+        const FactoredGradients part,
+        gradients.Select({positions_[layers_.uncovered[i].parameter]}));
+    INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor squares, part.SumOfSquares());
+    diagonals_[i].add_(squares);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Fitter::AddSquaredNorms(const FactoredGradients& gradients) {
+  const auto add = [&](int64_t block, int64_t parameter) -> absl::Status {
+    INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients part,
+                               gradients.Select({positions_[parameter]}));
+    INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor norms, part.SquaredNorms());
+    squared_norms_[block] += SumOf(norms);
+    return absl::OkStatus();
+  };
+  // The sum of EKFAC's eigenvalues is the mean squared norm of the layer.
+  if (!is_ekfac()) {
+    for (const KroneckerLayer& layer : layers_.layers) {
+      INFLUENCE_RETURN_IF_ERROR(add(layer.block, layer.affine.weight));
+      if (layer.has_bias()) {
+        INFLUENCE_RETURN_IF_ERROR(add(layer.block, *layer.affine.bias));
+      }
+    }
+  }
+  if (!diagonals_.empty()) return absl::OkStatus();
+  for (const UncoveredParameter& parameter : layers_.uncovered) {
+    INFLUENCE_RETURN_IF_ERROR(add(parameter.block, parameter.parameter));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Fitter::SumCovariances() {
+  ProgressStage stage(progress_, "covariances", data_.num_batches(), "batches");
+  const bool add_norms =
+      options_.mean_squared_norms && options_.fisher == Fisher::kEmpirical;
+  int64_t part_samples = kMinPartSamples;
+  int64_t kept_bytes = 0;
+  bool keep = is_ekfac();
+  for (int64_t b = 0; b < data_.num_batches(); ++b) {
+    INFLUENCE_ASSIGN_OR_RETURN(const Batch batch, data_.Get(b));
+    INFLUENCE_RETURN_IF_ERROR(ValidateBatch(batch));
+    for (int64_t begin = 0; begin < batch.size();) {
+      const int64_t end = std::min(batch.size(), begin + part_samples);
+      parts_.push_back(Part{b, begin, end, num_samples_});
+      INFLUENCE_ASSIGN_OR_RETURN(const Batch part,
+                                 SliceBatch(batch, begin, end));
+      std::vector<PartFactors> of_part;
+      int64_t part_bytes = 0;
+      for (int64_t term = 0; term < fisher_->num_terms(); ++term) {
+        INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients gradients,
+                                   fisher_->Get(term, part, num_samples_));
+        INFLUENCE_ASSIGN_OR_RETURN(PartFactors factors, FactorsOf(gradients));
+        INFLUENCE_RETURN_IF_ERROR(AddTerm(gradients, factors, term == 0));
+        if (add_norms) {
+          INFLUENCE_RETURN_IF_ERROR(AddSquaredNorms(gradients));
+        }
+        part_samples =
+            std::max(kMinPartSamples, kPartBytes / BytesPerSample(gradients));
+        part_bytes += BytesOf(factors);
+        keep = keep && kept_bytes + part_bytes <= options_.kept_factor_bytes;
+        if (keep) of_part.push_back(std::move(factors));
+      }
+      if (keep) {
+        kept_bytes += part_bytes;
+        kept_.push_back(std::move(of_part));
+      }
+      num_samples_ += end - begin;
+      begin = end;
+    }
+    stage.Advance();
+  }
+  return absl::OkStatus();
+}
+
+// S = U diag(s) U^T, s descending and not below 0.
+absl::Status Eigendecompose(const std::string& name, const at::Tensor& matrix,
+                            at::Tensor* eigenvectors, at::Tensor* eigenvalues) {
+  INFLUENCE_RETURN_IF_ERROR(ValidateFinite(name, matrix));
+  const auto [values, vectors] = at::linalg_eigh(matrix);
+  *eigenvalues = values.flip({0}).clamp_min_(0);
+  *eigenvectors = vectors.flip({1}).contiguous();
+  return absl::OkStatus();
+}
+
+absl::Status Fitter::Decompose() {
+  ProgressStage stage(progress_, "eigenvectors",
+                      static_cast<int64_t>(layers_.layers.size()), "layers");
+  for (size_t l = 0; l < layers_.layers.size(); ++l) {
+    const KroneckerLayer& layer = layers_.layers[l];
+    const AffineLayer& affine = layer.affine;
+    const LayerSums& sums = sums_[l];
+    for (int64_t h = 0; h < affine.groups; ++h) {
+      KroneckerFactors factors;
+      factors.layer = layer.name;
+      factors.group = h;
+      factors.weight = affine.weight;
+      factors.weight_offset = h * affine.outputs * affine.inputs;
+      factors.input_major = affine.input_major;
+      factors.bias = affine.bias;
+      factors.bias_offset = layer.has_bias() ? h * affine.outputs : 0;
+      factors.input_covariance =
+          SymmetricFromUpper(sums.inputs[h])
+              .div_(static_cast<double>(
+                  std::max<int64_t>(1, sums.num_positions)));
+      factors.gradient_covariance =
+          SymmetricFromUpper(sums.gradients[h])
+              .div_(static_cast<double>(num_samples_));
+      INFLUENCE_RETURN_IF_ERROR(
+          Eigendecompose(absl::StrCat("input covariance of ", layer.name),
+                         factors.input_covariance, &factors.input_eigenvectors,
+                         &factors.input_eigenvalues));
+      INFLUENCE_RETURN_IF_ERROR(Eigendecompose(
+          absl::StrCat("gradient covariance of ", layer.name),
+          factors.gradient_covariance, &factors.gradient_eigenvectors,
+          &factors.gradient_eigenvalues));
+      if (!is_ekfac()) {
+        factors.eigenvalues =
+            at::outer(factors.gradient_eigenvalues, factors.input_eigenvalues);
+      } else {
+        rotations_.push_back(
+            Rotation{factors.input_eigenvectors.to(model().dtype()),
+                     factors.gradient_eigenvectors.to(model().dtype())});
+      }
+      fitted_.push_back(std::move(factors));
+    }
+    stage.Advance();
+  }
+  return absl::OkStatus();
+}
+
+void Fitter::AddSquares(const PartFactors& factors) {
+  size_t next = 0;  // Into rotations_.
+  for (size_t l = 0; l < layers_.layers.size(); ++l) {
+    const KroneckerLayer& layer = layers_.layers[l];
+    for (int64_t h = 0; h < layer.affine.groups; ++h) {
+      const Rotation& rotation = rotations_[next++];
+      AddSquaredRotations(FactorsOfGroup(factors[l], h), layer.has_bias(),
+                          rotation.inputs, rotation.gradients,
+                          sums_[l].squares[h]);
+    }
+  }
+}
+
+absl::Status Fitter::SumEigenvalues() {
+  if (!is_ekfac()) return absl::OkStatus();
+  ProgressStage stage(progress_, "eigenvalues", data_.num_batches(), "batches");
+  int64_t current = -1;  // The batch in `batch`.
+  Batch batch;
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    const Part& part = parts_[i];
+    if (i < kept_.size()) {
+      for (const PartFactors& factors : kept_[i]) AddSquares(factors);
+      kept_[i].clear();
+    } else {
+      if (current != part.batch) {
+        INFLUENCE_ASSIGN_OR_RETURN(batch, data_.Get(part.batch));
+        current = part.batch;
+      }
+      INFLUENCE_ASSIGN_OR_RETURN(const Batch samples,
+                                 SliceBatch(batch, part.begin, part.end));
+      for (int64_t term = 0; term < fisher_->num_terms(); ++term) {
+        INFLUENCE_ASSIGN_OR_RETURN(
+            const FactoredGradients gradients,
+            fisher_->Get(term, samples, part.first_sample));
+        INFLUENCE_ASSIGN_OR_RETURN(const PartFactors factors,
+                                   FactorsOf(gradients));
+        AddSquares(factors);
+      }
+    }
+    if (i + 1 == parts_.size() || parts_[i + 1].batch != part.batch) {
+      stage.Advance();
+    }
+  }
+  size_t next = 0;
+  for (size_t l = 0; l < layers_.layers.size(); ++l) {
+    for (at::Tensor& squares : sums_[l].squares) {
+      KroneckerFactors& factors = fitted_[next++];
+      factors.eigenvalues = squares.div_(static_cast<double>(num_samples_));
+      INFLUENCE_RETURN_IF_ERROR(ValidateFinite(
+          absl::StrCat("eigenvalues of ", factors.layer), factors.eigenvalues));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<double>> Fitter::MeanSquaredNormsOfLabels() const {
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const std::shared_ptr<const GradientProvider> restricted,
+      provider_->Restrict(blocks_.parameters()));
+  ProgressStage stage(progress_, "gradient norms", data_.num_batches(),
+                      "batches");
+  std::vector<double> sums(blocks_.blocks().size(), 0.0);
+  Batch batch;
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    const Part& part = parts_[i];
+    if (i == 0 || parts_[i - 1].batch != part.batch) {
+      INFLUENCE_ASSIGN_OR_RETURN(batch, data_.Get(part.batch));
+    }
+    INFLUENCE_ASSIGN_OR_RETURN(const Batch samples,
+                               SliceBatch(batch, part.begin, part.end));
+    INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients gradients,
+                               restricted->FactoredGrads(samples));
+    int64_t position = 0;
+    for (size_t b = 0; b < sums.size(); ++b) {
+      std::vector<int64_t> of_block(blocks_.blocks()[b].parameters.size());
+      for (int64_t& p : of_block) p = position++;
+      INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients block,
+                                 gradients.Select(of_block));
+      INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor norms, block.SquaredNorms());
+      sums[b] += SumOf(norms);
+    }
+    if (i + 1 == parts_.size() || parts_[i + 1].batch != part.batch) {
+      stage.Advance();
+    }
+  }
+  for (double& sum : sums) sum /= static_cast<double>(num_samples_);
+  return sums;
+}
+
+absl::StatusOr<KroneckerFit> Fitter::Finish() {
+  KroneckerFit fit;
+  KroneckerCurvature& curvature = fit.curvature;
+  curvature.num_samples = num_samples_;
+  const double scale = 1.0 / static_cast<double>(num_samples_);
+  for (size_t i = 0; i < layers_.uncovered.size(); ++i) {
+    const int64_t parameter = layers_.uncovered[i].parameter;
+    if (options_.uncovered == UncoveredPolicy::kDrop) {
+      curvature.dropped.push_back(parameter);
+      continue;
+    }
+    at::Tensor diagonal = diagonals_[i].mul(scale);
+    INFLUENCE_RETURN_IF_ERROR(ValidateFinite(
+        absl::StrCat("diagonal of ", model().parameters()[parameter].name),
+        diagonal));
+    curvature.diagonals.push_back(
+        DiagonalFactor{parameter, std::move(diagonal)});
+  }
+  curvature.layers = std::move(fitted_);
+
+  if (options_.mean_squared_norms && options_.fisher != Fisher::kEmpirical) {
+    INFLUENCE_ASSIGN_OR_RETURN(fit.mean_squared_norms,
+                               MeanSquaredNormsOfLabels());
+  } else if (options_.mean_squared_norms) {
+    fit.mean_squared_norms = squared_norms_;
+    for (double& norm : fit.mean_squared_norms) norm *= scale;
+    if (is_ekfac()) {
+      size_t next = 0;
+      for (const KroneckerLayer& layer : layers_.layers) {
+        for (int64_t h = 0; h < layer.affine.groups; ++h) {
+          fit.mean_squared_norms[layer.block] +=
+              SumOf(curvature.layers[next++].eigenvalues);
+        }
+      }
+    }
+    for (size_t i = 0; i < diagonals_.size(); ++i) {
+      fit.mean_squared_norms[layers_.uncovered[i].block] +=
+          SumOf(curvature.diagonals[i].diagonal);
+    }
+  }
+  fit.uncovered = std::move(layers_.uncovered);
+  return fit;
+}
+
+}  // namespace
+
+absl::string_view UncoveredPolicyName(UncoveredPolicy policy) {
+  switch (policy) {
+    case UncoveredPolicy::kDiagonal:
+      return "diagonal";
+    case UncoveredPolicy::kDrop:
+      return "drop";
+    case UncoveredPolicy::kError:
+      return "error";
+  }
+  return "";
+}
+
+absl::StatusOr<UncoveredPolicy> ParseUncoveredPolicy(absl::string_view name) {
+  for (const UncoveredPolicy policy :
+       {UncoveredPolicy::kDiagonal, UncoveredPolicy::kDrop,
+        UncoveredPolicy::kError}) {
+    if (name == UncoveredPolicyName(policy)) return policy;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("uncovered: found \"", name,
+                   "\", expected one of diagonal, drop, error"));
+}
+
+absl::StatusOr<KroneckerFit> FitKronecker(
+    std::shared_ptr<const GradientProvider> provider,
+    const ParameterBlocks& blocks, const BatchSequence& data,
+    const KroneckerFitOptions& options, ProgressReporter* progress) {
+  if (provider == nullptr) {
+    return absl::InvalidArgumentError("provider: is null");
+  }
+  if (options.kept_factor_bytes < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("kept_factor_bytes: found ",
+                                                   options.kept_factor_bytes,
+                                                   ", expected >= 0"));
+  }
+  if (data.num_samples() < 1) {
+    return absl::InvalidArgumentError(
+        "data: found no samples, expected at least one");
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(const Batch probe, data.Get(0));
+  INFLUENCE_RETURN_IF_ERROR(ValidateBatch(probe));
+  auto capturing =
+      std::dynamic_pointer_cast<const CapturingGradientProvider>(provider);
+  if (capturing == nullptr) {
+    INFLUENCE_ASSIGN_OR_RETURN(
+        capturing, CapturingGradientProvider::Create(
+                       provider->shared_model(), provider->function(), probe));
+  }
+  return CatchTorch("Kronecker factors", [&]() -> absl::StatusOr<KroneckerFit> {
+    const at::NoGradGuard no_grad;
+    Fitter fitter(std::move(capturing), blocks, data, options, progress);
+    INFLUENCE_RETURN_IF_ERROR(fitter.Prepare(probe));
+    INFLUENCE_RETURN_IF_ERROR(fitter.SumCovariances());
+    INFLUENCE_RETURN_IF_ERROR(fitter.Decompose());
+    INFLUENCE_RETURN_IF_ERROR(fitter.SumEigenvalues());
+    return fitter.Finish();
+  });
+}
+
+}  // namespace influence

@@ -1,0 +1,71 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+#include "operators/kronecker_layers.h"
+
+#include <cstddef>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+
+namespace influence {
+
+KroneckerLayers FindKroneckerLayers(const Model& model,
+                                    const AffineLayers& layers,
+                                    const ParameterBlocks& blocks) {
+  const size_t num_tensors = model.parameters().size();
+  std::vector<int64_t> block_of(num_tensors, -1);
+  for (size_t b = 0; b < blocks.blocks().size(); ++b) {
+    for (const int64_t parameter : blocks.blocks()[b].parameters) {
+      block_of[parameter] = static_cast<int64_t>(b);
+    }
+  }
+  // By parameter: the layer whose weight it is, and what it is a bias of.
+  std::vector<const AffineLayer*> by_weight(num_tensors, nullptr);
+  std::vector<const AffineLayer*> by_bias(num_tensors, nullptr);
+  for (const AffineLayer& layer : layers.layers) {
+    by_weight[layer.weight] = &layer;
+    if (layer.bias.has_value()) by_bias[*layer.bias] = &layer;
+  }
+
+  KroneckerLayers found;
+  for (size_t b = 0; b < blocks.blocks().size(); ++b) {
+    const int64_t block = static_cast<int64_t>(b);
+    for (const int64_t parameter : blocks.blocks()[b].parameters) {
+      const std::string& name = model.parameters()[parameter].name;
+      if (by_weight[parameter] != nullptr) {
+        KroneckerLayer layer{std::string(absl::StripSuffix(name, ".weight")),
+                             block, *by_weight[parameter]};
+        if (layer.has_bias() && block_of[*layer.affine.bias] != block) {
+          layer.affine.bias.reset();
+          layer.affine.bias_apart = false;
+        }
+        found.layers.push_back(std::move(layer));
+        continue;
+      }
+      const AffineLayer* biased = by_bias[parameter];
+      if (biased != nullptr && block_of[biased->weight] == block) continue;
+      found.uncovered.push_back(UncoveredParameter{
+          parameter, block,
+          biased != nullptr
+              ? absl::StrCat("not in the block of ",
+                             model.parameters()[biased->weight].name)
+              : layers.reasons[parameter]});
+    }
+  }
+  return found;
+}
+
+std::string UncoveredParametersText(
+    const Model& model, const std::vector<UncoveredParameter>& uncovered) {
+  return absl::StrJoin(
+      uncovered, ", ",
+      [&](std::string* out, const UncoveredParameter& parameter) {
+        absl::StrAppend(out, model.parameters()[parameter.parameter].name, " (",
+                        parameter.reason, ")");
+      });
+}
+
+}  // namespace influence
