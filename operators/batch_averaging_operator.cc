@@ -9,7 +9,8 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "gradients/batch.h"
+#include "gradients/batch_merger.h"
+#include "gradients/model.h"
 
 namespace influence {
 
@@ -30,6 +31,10 @@ BatchAveragingOperator::Create(std::shared_ptr<const BatchOperation> operation,
         absl::StrCat("regularization: found ", options.regularization,
                      ", expected a finite value"));
   }
+  if (options.merge_small_batches && options.averaging != nullptr) {
+    return absl::InvalidArgumentError(
+        "merge_small_batches: found beside an averaging, expected without");
+  }
   BatchAveragingOptions completed = options;
   if (completed.averaging == nullptr) {
     completed.averaging = std::make_shared<const PointAveraging>();
@@ -48,16 +53,22 @@ BatchAveragingOperator::BatchAveragingOperator(
 
 absl::StatusOr<at::Tensor> BatchAveragingOperator::DoApply(
     const at::Tensor& matrix) const {
-  int64_t next_batch = 0;
+  BatchMergeLimits limits{/*max_samples=*/0, /*max_scalars=*/0};
+  if (options_.merge_small_batches) {
+    limits = MergeLimitsForModel(
+        operation_->provider().model().num_parameters());
+  }
+  BatchMerger merger(*data_, limits);
   INFLUENCE_ASSIGN_OR_RETURN(
       at::Tensor mean,
       options_.averaging->Average(
           [&]() -> absl::StatusOr<std::optional<AveragingTerm>> {
-            if (next_batch == data_->num_batches()) return std::nullopt;
-            INFLUENCE_ASSIGN_OR_RETURN(Batch batch, data_->Get(next_batch++));
-            INFLUENCE_ASSIGN_OR_RETURN(at::Tensor product,
-                                       operation_->Apply(batch, matrix));
-            return AveragingTerm{std::move(product), batch.size()};
+            INFLUENCE_ASSIGN_OR_RETURN(std::optional<MergedBatch> merged,
+                                       merger.Next());
+            if (!merged.has_value()) return std::nullopt;
+            INFLUENCE_ASSIGN_OR_RETURN(
+                at::Tensor product, operation_->Apply(merged->batch, matrix));
+            return AveragingTerm{std::move(product), merged->batch.size()};
           }));
   return mean.add(matrix, options_.regularization);
 }

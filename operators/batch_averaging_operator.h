@@ -24,14 +24,19 @@ struct BatchAveragingOptions {
 
   // PointAveraging where not given.
   std::shared_ptr<const Averaging> averaging;
+
+  // Takes consecutive small batches for one, within MergeLimitsForModel()
+  // (batch_merger.h): the same up to rounding and less overhead. Without an
+  // averaging of one's own.
+  bool merge_small_batches = false;
 };
 
-// Thread-safe. Every Apply() reads all the data once, one batch in memory at a
-// time, for all right-hand sides together.
+// Thread-safe. Every Apply() reads all the data once, one (merged) batch in
+// memory at a time, for all right-hand sides together.
 class BatchAveragingOperator : public Operator {
  public:
-  // kInvalidArgument if an argument is null, `data` has no batch or the
-  // regularization is not finite.
+  // kInvalidArgument if an argument is null, `data` has no batch, the
+  // regularization is not finite or batches are merged for another averaging.
   static absl::StatusOr<std::shared_ptr<const BatchAveragingOperator>> Create(
       std::shared_ptr<const BatchOperation> operation,
       std::shared_ptr<const BatchSequence> data,

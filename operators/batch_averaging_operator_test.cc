@@ -94,10 +94,15 @@ TEST_P(BatchAveragingOperatorTest, IsIndependentOfTheBatchSize) {
   INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor expected, whole->Apply(v));
   for (const int64_t batch_size : {1, 2, 4, 6}) {
     SCOPED_TRACE(absl::StrCat("batches of ", batch_size));
-    INFLUENCE_ASSERT_OK_AND_ASSIGN(
-        auto op, BatchAveragingOperator::Create(operation_, Data(batch_size)));
-    INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor product, op->Apply(v));
-    EXPECT_THAT(product, TensorNear(expected, 1e-14));
+    for (const bool merge_small_batches : {false, true}) {
+      BatchAveragingOptions options;
+      options.merge_small_batches = merge_small_batches;
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(
+          auto op, BatchAveragingOperator::Create(operation_, Data(batch_size),
+                                                  options));
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor product, op->Apply(v));
+      EXPECT_THAT(product, TensorNear(expected, 1e-14));
+    }
   }
 }
 
@@ -118,6 +123,10 @@ TEST_P(BatchAveragingOperatorGaussNewtonTest, ChunkAveragingWeighsBatches) {
   options.averaging = std::make_shared<const ChunkAveraging>();
   INFLUENCE_ASSERT_OK_AND_ASSIGN(
       auto op, BatchAveragingOperator::Create(operation_, Data(4), options));
+  options.merge_small_batches = true;
+  EXPECT_THAT(BatchAveragingOperator::Create(operation_, Data(4), options),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("merge_small_batches")));
   INFLUENCE_ASSERT_OK_AND_ASSIGN(Batch first, SliceBatch(batch_, 0, 4));
   INFLUENCE_ASSERT_OK_AND_ASSIGN(Batch last, SliceBatch(batch_, 4, 7));
   INFLUENCE_ASSERT_OK_AND_ASSIGN(

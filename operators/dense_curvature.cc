@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "ATen/Parallel.h"
@@ -18,6 +19,7 @@
 #include "base/torch_boundary.h"
 #include "base/validators.h"
 #include "gradients/batch.h"
+#include "gradients/batch_merger.h"
 #include "gradients/differentiable_attention.h"
 #include "gradients/factored_gradients.h"
 #include "gradients/model.h"
@@ -210,17 +212,24 @@ absl::StatusOr<std::vector<at::Tensor>> FormDenseCurvature(
         DifferentiableAttentionScope differentiable_attention;
         ProgressStage stage(progress, "curvature", data.num_batches(),
                             "batches");
+        // The factors of Gauss-Newton cost no pass a column: nothing to gain.
+        BatchMergeLimits limits =
+            MergeLimitsForModel(provider.model().num_parameters());
+        if (curvature == Curvature::kGaussNewton) limits.max_samples = 0;
+        BatchMerger merger(data, limits);
         int64_t num_samples = 0;
-        for (int64_t i = 0; i < data.num_batches(); ++i) {
-          INFLUENCE_ASSIGN_OR_RETURN(Batch batch, data.Get(i));
-          INFLUENCE_RETURN_IF_ERROR(ValidateBatch(batch));
+        while (true) {
+          INFLUENCE_ASSIGN_OR_RETURN(std::optional<MergedBatch> merged,
+                                     merger.Next());
+          if (!merged.has_value()) break;
+          const Batch& batch = merged->batch;
           INFLUENCE_RETURN_IF_ERROR(
               curvature == Curvature::kGaussNewton
                   ? AddGaussNewton(*restricted, blocks, batch, sums)
                   : AddProducts(curvature, *restricted, parameters, slots,
                                 batch, num_threads, sums));
           num_samples += batch.size();
-          stage.Advance();
+          for (int64_t i = 0; i < merged->num_batches; ++i) stage.Advance();
         }
         for (size_t b = 0; b < sums.size(); ++b) {
           sums[b].div_(static_cast<double>(num_samples));

@@ -30,12 +30,14 @@ struct DenseCurvatureOptions {
 // selection does not matter.
 //
 // Reads the data once and tells `progress` after each batch. Hessian and
-// generalised Gauss-Newton: the products with the unit vectors, P_b of them a
-// batch; second derivatives are taken only among parameters of one block and,
-// by symmetry, only once for each pair of parameters. Gauss-Newton: the
-// gradients in tiles of bounded size and a matrix product, 2 N P_b^2
-// operations. Memory beyond the result: the graph of one batch a thread, or
-// the factors of its gradients and a tile; never [N, P].
+// generalised Gauss-Newton: the products with the unit vectors, P_b of them for
+// each batch, where consecutive batches too small to outweigh a product's
+// overhead count as one, within MergeLimitsForModel() (batch_merger.h); second
+// derivatives are taken only among parameters of one block and, by symmetry,
+// only once for each pair of parameters. Gauss-Newton: the gradients in tiles
+// of bounded size and a matrix product, 2 N P_b^2 operations. Memory beyond the
+// result: the graph of one (merged) batch a thread, or the factors of its
+// gradients and a tile; never [N, P].
 //
 // kInvalidArgument on an empty data set, a batch that fails ValidateBatch(), or
 // an entry of C that is not finite (naming the block); kInternal, naming the
