@@ -6,6 +6,7 @@
 #define INFLUENCE_OPERATORS_SOLVE_REPORT_H_
 
 #include <cstdint>
+#include <string>
 
 #include "absl/strings/string_view.h"
 
@@ -31,6 +32,10 @@ struct SolveReport {
   // |b - A x| / |b| in Euclidean norms, computed anew from x; 0 where b is
   // zero.
   double relative_residual = 0;
+
+  // What a user should know beside that, mostly nothing: "diverged with scale
+  // 2; started anew with 4".
+  std::string remark = {};
 };
 
 }  // namespace influence
