@@ -28,7 +28,7 @@ struct KroneckerFactors {
   // "conv1" for a weight "conv1.weight"; the weight's name where that does not
   // end in ".weight".
   std::string layer;
-  int64_t group;      // 0 unless a grouped convolution.
+  int64_t group;  // 0 unless a grouped convolution.
 
   int64_t weight;  // Index into Model::parameters().
   int64_t weight_offset;

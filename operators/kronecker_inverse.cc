@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <limits>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -356,30 +357,45 @@ class KroneckerInverse::Prepared : public PreparedGrads {
       scores.add_(products.t());
     }
     if (rotated_.empty()) return scores;
-    std::vector<RotatedFactors> samples;
-    for (const Rotated& rotated : rotated_) {
-      std::optional<RotatedFactors> factors =
-          RotatePair(inverse_->pairs_[rotated.pair], right);
-      if (!factors.has_value()) {
-        // Samples of another form than the queries: gradients with positions,
-        // or written out.
-        at::Tensor matrix =
-            at::zeros({num_samples_, rotated_size_}, at::dtype(dtype_));
-        WriteRotated(Eigenvalues::kSplit,
-                     inverse_->OffsetsOf(rotated_positions_), matrix);
-        INFLUENCE_ASSIGN_OR_RETURN(FactoredGradients part,
-                                   right.Select(rotated_positions_));
-        INFLUENCE_ASSIGN_OR_RETURN(at::Tensor products, part.Contract(matrix));
-        scores.add_(products.t());
-        return scores;
-      }
-      samples.push_back(*std::move(factors));
+    const std::vector<RotatedFactors> samples = RotateAll(right);
+    if (samples.empty()) {
+      INFLUENCE_ASSIGN_OR_RETURN(FactoredGradients part,
+                                 right.Select(rotated_positions_));
+      INFLUENCE_ASSIGN_OR_RETURN(at::Tensor products,
+                                 part.Contract(RotatedMatrix()));
+      scores.add_(products.t());
+      return scores;
     }
     for (size_t i = 0; i < rotated_.size(); ++i) {
-      inverse_->pairs_[rotated_[i].pair].inverse.AddInnerProducts(
-          rotated_[i].factors, rotated_[i].divided, samples[i], scores);
+      const KroneckerPairInverse& pair =
+          inverse_->pairs_[rotated_[i].pair].inverse;
+      pair.AddInnerProducts(rotated_[i].factors, Divided(i), samples[i],
+                            scores);
     }
     return scores;
+  }
+
+  absl::StatusOr<at::Tensor> DoRowwiseInnerProd(
+      const FactoredGradients& right) const override {
+    const at::NoGradGuard no_grad;
+    at::Tensor products = at::zeros({num_samples_}, at::dtype(dtype_));
+    if (!matrix_positions_.empty()) {
+      INFLUENCE_RETURN_IF_ERROR(
+          AddRowwise(right, matrix_positions_, matrix_, products));
+    }
+    if (rotated_.empty()) return products;
+    const std::vector<RotatedFactors> samples = RotateAll(right);
+    if (samples.empty()) {
+      INFLUENCE_RETURN_IF_ERROR(
+          AddRowwise(right, rotated_positions_, RotatedMatrix(), products));
+      return products;
+    }
+    for (size_t i = 0; i < rotated_.size(); ++i) {
+      const KroneckerPairInverse& pair =
+          inverse_->pairs_[rotated_[i].pair].inverse;
+      products.add_(pair.RowwiseInnerProducts(rotated_[i].factors, samples[i]));
+    }
+    return products;
   }
 
  private:
@@ -387,7 +403,12 @@ class KroneckerInverse::Prepared : public PreparedGrads {
   struct Rotated {
     size_t pair;
     RotatedFactors factors;
-    at::Tensor divided;  // May be undefined.
+  };
+
+  // Divide() of one pair, computed by the first call that wants it.
+  struct LazyTensor {
+    std::once_flag once;
+    at::Tensor value;
   };
 
   Prepared(const KroneckerInverse* inverse, const FactoredGradients& left)
@@ -447,13 +468,8 @@ class KroneckerInverse::Prepared : public PreparedGrads {
         any_split = any_split || split[p];
         continue;
       }
-      Rotated one{p, *std::move(factors[p]), at::Tensor()};
-      const KroneckerPairInverse& pair = pairs[p].inverse;
-      if (pair.num_contracted() <=
-          kKeptScalars / std::max<int64_t>(1, num_samples_)) {
-        one.divided = pair.Divide(one.factors);
-      }
-      rotated_.push_back(std::move(one));
+      rotated_.push_back({p, *std::move(factors[p])});
+      divided_.push_back(std::make_unique<LazyTensor>());
     }
     for (size_t p = 0; p < rotated.size(); ++p) {
       const auto position = static_cast<int64_t>(p);
@@ -473,6 +489,61 @@ class KroneckerInverse::Prepared : public PreparedGrads {
     inverse_->Transform(matrix_, inverse_->OffsetsOf(matrix_positions_), split,
                         matrix_);
     if (any_split) split_matrix_grads_ = std::move(part);
+    return absl::OkStatus();
+  }
+
+  // The factors of `grads` for each of rotated_. None if their form is another
+  // than the queries': gradients with positions, or written out.
+  std::vector<RotatedFactors> RotateAll(const FactoredGradients& grads) const {
+    std::vector<RotatedFactors> all;
+    for (const Rotated& rotated : rotated_) {
+      std::optional<RotatedFactors> factors =
+          RotatePair(inverse_->pairs_[rotated.pair], grads);
+      if (!factors.has_value()) return {};
+      all.push_back(*std::move(factors));
+    }
+    return all;
+  }
+
+  // What number i of rotated_ is met with, or undefined where it is too large.
+  at::Tensor Divided(size_t i) const {
+    const KroneckerPairInverse& pair =
+        inverse_->pairs_[rotated_[i].pair].inverse;
+    if (pair.num_contracted() >
+        kKeptScalars / std::max<int64_t>(1, num_samples_)) {
+      return at::Tensor();
+    }
+    LazyTensor& lazy = *divided_[i];
+    std::call_once(lazy.once,
+                   [&] { lazy.value = pair.Divide(rotated_[i].factors); });
+    return lazy.value;
+  }
+
+  // The rotated parameters' transformed gradients, [M, rotated_size_].
+  at::Tensor RotatedMatrix() const {
+    at::Tensor matrix =
+        at::zeros({num_samples_, rotated_size_}, at::dtype(dtype_));
+    WriteRotated(Eigenvalues::kSplit, inverse_->OffsetsOf(rotated_positions_),
+                 matrix);
+    return matrix;
+  }
+
+  // Adds to products [N] the row products of matrix [N, *] with the gradients
+  // of the parameters at `positions`.
+  absl::Status AddRowwise(const FactoredGradients& right,
+                          const std::vector<int64_t>& positions,
+                          const at::Tensor& matrix,
+                          const at::Tensor& products) const {
+    INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients part,
+                               right.Select(positions));
+    const int64_t tile_rows =
+        std::max<int64_t>(1, kTileScalars / part.num_parameters());
+    for (int64_t row = 0; row < num_samples_; row += tile_rows) {
+      const int64_t end = std::min(num_samples_, row + tile_rows);
+      INFLUENCE_ASSIGN_OR_RETURN(at::Tensor tile, part.FlattenRows(row, end));
+      products.narrow(0, row, end - row)
+          .add_(tile.mul_(matrix.narrow(0, row, end - row)).sum(1));
+    }
     return absl::OkStatus();
   }
 
@@ -499,7 +570,8 @@ class KroneckerInverse::Prepared : public PreparedGrads {
   at::ScalarType dtype_;
 
   std::vector<Rotated> rotated_;
-  std::vector<int64_t> rotated_positions_;  // In the block.
+  std::vector<std::unique_ptr<LazyTensor>> divided_;  // One each of rotated_.
+  std::vector<int64_t> rotated_positions_;            // In the block.
   int64_t rotated_size_ = 0;
 
   // The others' transformed gradients.

@@ -116,10 +116,14 @@ TEST_P(KroneckerInverseLayoutTest, ScoresEqualProductsWithTheDenseInverse) {
       INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor scores,
                                      prepared->GradsInnerProd(right));
       ASSERT_EQ(scores.sizes(), at::IntArrayRef({num_queries, 7}));
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor rowwise,
+                                     prepared->RowwiseInnerProd(left));
+      ASSERT_EQ(rowwise.sizes(), at::IntArrayRef({num_queries}));
       if (num_queries == 0) continue;
       const at::Tensor expected = left_flat.matmul(dense);
       EXPECT_THAT(transformed, TensorNear(expected, 1e-12));
       EXPECT_THAT(scores, TensorNear(expected.matmul(right_flat.t()), 1e-12));
+      EXPECT_THAT(rowwise, TensorNear(expected.mul(left_flat).sum(1), 1e-12));
     }
   }
 }
@@ -148,6 +152,11 @@ TEST(KroneckerInverseTest, ScoresSamplesOfAnotherFormThanTheQueries) {
   EXPECT_THAT(*prepared->GradsInnerProd(with_positions),
               TensorNear(expected, 1e-12));
   EXPECT_THAT(*prepared->GradsInnerProd(written), TensorNear(expected, 1e-12));
+  const FactoredGradients other = RandomGradients(problem, 3000, 2, 300);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor other_flat, other.Flatten());
+  EXPECT_THAT(
+      *prepared->RowwiseInnerProd(other),
+      TensorNear(left_flat.matmul(dense).mul(other_flat).sum(1), 1e-12));
   // And the other way round.
   INFLUENCE_ASSERT_OK_AND_ASSIGN(auto few, form->PrepareGrads(written));
   EXPECT_THAT(*few->GradsInnerProd(left), TensorNear(expected.t(), 1e-12));
@@ -265,8 +274,12 @@ TEST(KroneckerInverseSplitTest, ErrorOfScoresStaysWithinTheTolerance) {
       EXPECT_GT(error.max().item<double>(), 1e-4 * bound.max().item<double>());
       last_error = error.max().item<double>();
 
-      // What is not scores of one position is exact.
       INFLUENCE_ASSERT_OK_AND_ASSIGN(auto prepared, form->PrepareGrads(left));
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor self,
+                                     prepared->RowwiseInnerProd(left));
+      EXPECT_THAT(self, TensorNear(of_left.diagonal(), 1e-12));
+
+      // What is not scores of one position is exact.
       INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor transformed,
                                      prepared->TransformedGrads());
       EXPECT_THAT(transformed, TensorNear(factors, 1e-12));

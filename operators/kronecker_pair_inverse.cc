@@ -269,6 +269,15 @@ void KroneckerPairInverse::AddInnerProducts(const RotatedFactors& queries,
   }
 }
 
+at::Tensor KroneckerPairInverse::RowwiseInnerProducts(
+    const RotatedFactors& queries, const RotatedFactors& samples) const {
+  const Basis basis = BasisIn(queries.rows.scalar_type());
+  return at::mm(queries.rows.mul(samples.rows), basis.split_inverse)
+      .mul_(queries.columns)
+      .mul_(samples.columns)
+      .sum(1);
+}
+
 // Slices of the rows: both sides' eigen-coordinates are written out for a slice
 // at a time and meet in a matrix product.
 void KroneckerPairInverse::AddContracted(const RotatedFactors& queries,

@@ -93,6 +93,11 @@ class KroneckerPairInverse {
                         const RotatedFactors& samples,
                         const at::Tensor& scores) const;
 
+  // The inner products of `queries` with as many `samples`, one by one, [N].
+  // 2 N O I operations.
+  at::Tensor RowwiseInnerProducts(const RotatedFactors& queries,
+                                  const RotatedFactors& samples) const;
+
  private:
   // Columns in the order of the staircase.
   struct Basis {
