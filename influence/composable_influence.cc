@@ -43,6 +43,14 @@ absl::Status ComposableInfluence::SetOperators(
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::vector<at::Tensor>>
+ComposableInfluence::CurvatureEigenvalues() const {
+  INFLUENCE_RETURN_IF_ERROR(CheckFitted());
+  return absl::UnimplementedError(
+      "eigenvalues: found a method that finds none, expected direct, arnoldi, "
+      "nystroem, kfac or ekfac");
+}
+
 absl::StatusOr<FittedState> ComposableInfluence::ExportState() const {
   INFLUENCE_RETURN_IF_ERROR(CheckFitted());
   INFLUENCE_ASSIGN_OR_RETURN(FittedState state, DoExportState());

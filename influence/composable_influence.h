@@ -72,6 +72,12 @@ class ComposableInfluence : public InfluenceFunctionModel {
   // kept longer than the model.
   std::vector<std::shared_ptr<const Operator>> operators() const;
 
+  // The eigenvalues of C that the fit has found, an entry per block: float64
+  // [k], falling. P_b of them, or fewer with a low-rank method; parameters that
+  // are left out have none. kUnimplemented if the method finds none;
+  // kFailedPrecondition before Fit().
+  virtual absl::StatusOr<std::vector<at::Tensor>> CurvatureEigenvalues() const;
+
   // The fit, to be stored; each concrete method has a Restore() that makes an
   // equal model of it. kFailedPrecondition before Fit(); kUnimplemented if the
   // method does not offer it.

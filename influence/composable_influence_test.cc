@@ -166,8 +166,9 @@ TEST_F(ComposableInfluenceTest, FactorsComeWithReportsOfIterations) {
 
 TEST_F(ComposableInfluenceTest, SelfInfluencesAreTheDiagonal) {
   ScalingInfluence influence = Make(MarginFunction());
-  EXPECT_THAT(influence.SelfInfluences(train_),
-              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("Fit")));
+  EXPECT_THAT(
+      influence.SelfInfluences(train_),
+      StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("Fit")));
   INFLUENCE_ASSERT_OK(influence.Fit(Data()));
   INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor all,
                                  influence.Influences(train_, train_));
@@ -242,6 +243,16 @@ TEST_F(ComposableInfluenceTest, TheQueryFunctionIsOfTheQuerySideAlone) {
   INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor expected,
                                  loss.InfluencesFromFactors(factors, train_));
   EXPECT_THAT(scores, TensorNear(expected, 1e-14));
+}
+
+TEST_F(ComposableInfluenceTest, AMethodNeedNotKnowEigenvalues) {
+  ScalingInfluence model = Make();
+  EXPECT_THAT(model.CurvatureEigenvalues(),
+              StatusIs(absl::StatusCode::kFailedPrecondition, testing::_));
+  INFLUENCE_ASSERT_OK(model.Fit(Data()));
+  EXPECT_THAT(model.CurvatureEigenvalues(),
+              StatusIs(absl::StatusCode::kUnimplemented,
+                       HasSubstr("expected direct, arnoldi")));
 }
 
 TEST_F(ComposableInfluenceTest, AFailedFitChangesNothing) {

@@ -6,6 +6,8 @@
 #include <string>
 #include <utility>
 
+#include "ATen/core/grad_mode.h"
+#include "ATen/ops/linalg_eigvalsh.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -74,6 +76,20 @@ std::vector<at::Tensor> DirectInfluence::curvatures() const {
   std::vector<at::Tensor> curvatures;
   for (const auto& inverse : inverses_) curvatures.push_back(inverse->c());
   return curvatures;
+}
+
+absl::StatusOr<std::vector<at::Tensor>> DirectInfluence::CurvatureEigenvalues()
+    const {
+  INFLUENCE_RETURN_IF_ERROR(CheckFitted());
+  return CatchTorch(
+      "eigenvalues", [&]() -> absl::StatusOr<std::vector<at::Tensor>> {
+        const at::NoGradGuard no_grad;
+        std::vector<at::Tensor> eigenvalues;
+        for (const auto& inverse : inverses_) {
+          eigenvalues.push_back(at::linalg_eigvalsh(inverse->c()).flip(0));
+        }
+        return eigenvalues;
+      });
 }
 
 absl::StatusOr<std::vector<std::shared_ptr<const Operator>>>

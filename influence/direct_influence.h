@@ -60,6 +60,9 @@ class DirectInfluence : public ComposableInfluence {
   // C of each block, float64 [P_b, P_b]; empty before Fit().
   std::vector<at::Tensor> curvatures() const;
 
+  // An eigendecomposition a block.
+  absl::StatusOr<std::vector<at::Tensor>> CurvatureEigenvalues() const override;
+
   // Shares the dense curvatures; costs a factorisation of the blocks whose
   // value changes. Auto() is kFailedPrecondition unless the fit was made with
   // it.

@@ -1,6 +1,7 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #include "influence/direct_influence.h"
 
+#include <cstddef>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -179,6 +180,26 @@ TEST_F(DirectInfluenceTest, ARegularizationByBlockIsAppliedByBlock) {
   EXPECT_THAT(second, TensorNear(high_second, 1e-14));
   EXPECT_EQ(mixed->report()[0].regularization, 0.1);
   EXPECT_EQ(mixed->report()[1].regularization, 0.7);
+}
+
+TEST_F(DirectInfluenceTest, GivesTheEigenvaluesOfItsCurvatures) {
+  const auto unfitted =
+      Make(BlockStructure::kLayer, Constant(0.1), Curvature::kGaussNewton);
+  EXPECT_THAT(unfitted->CurvatureEigenvalues(),
+              StatusIs(absl::StatusCode::kFailedPrecondition, testing::_));
+  const auto direct = MakeFitted(BlockStructure::kLayer, Constant(0.1));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const std::vector<at::Tensor> eigenvalues,
+                                 direct->CurvatureEigenvalues());
+  ASSERT_EQ(eigenvalues.size(), 2);
+  for (size_t b = 0; b < 2; ++b) {
+    const at::Tensor c = direct->curvatures()[b];
+    ASSERT_EQ(eigenvalues[b].sizes(), at::IntArrayRef({c.size(0)}));
+    EXPECT_TRUE(eigenvalues[b].diff().le(0).all().item<bool>());
+    EXPECT_NEAR(eigenvalues[b].sum().item<double>(),
+                c.diagonal().sum().item<double>(), 1e-12);
+    EXPECT_NEAR(eigenvalues[b].square().sum().item<double>(),
+                c.square().sum().item<double>(), 1e-12);
+  }
 }
 
 TEST_F(DirectInfluenceTest, CurvatureIsSharedAndUnchangedBlocksAreKept) {

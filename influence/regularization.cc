@@ -173,20 +173,31 @@ absl::StatusOr<std::vector<double>> AutoRegularization(
   return sums;
 }
 
-absl::StatusOr<std::vector<double>> AutoRegularizationFromGaussNewton(
-    const ParameterBlocks& blocks, const std::vector<at::Tensor>& matrices) {
-  INFLUENCE_CHECK(matrices.size() == blocks.blocks().size());
+absl::StatusOr<std::vector<double>> AutoRegularizationFromMeanSquaredNorms(
+    const ParameterBlocks& blocks,
+    const std::vector<double>& mean_squared_norms) {
+  INFLUENCE_CHECK(mean_squared_norms.size() == blocks.blocks().size());
   std::vector<double> values;
-  for (size_t b = 0; b < matrices.size(); ++b) {
+  for (size_t b = 0; b < mean_squared_norms.size(); ++b) {
     INFLUENCE_ASSIGN_OR_RETURN(
-        double trace, CatchTorch("trace", [&]() -> absl::StatusOr<double> {
-          return matrices[b].diagonal().to(at::kDouble).sum().item<double>();
-        }));
-    INFLUENCE_ASSIGN_OR_RETURN(double value,
-                               FromMeanSquaredNorm(blocks.blocks()[b], trace));
+        double value,
+        FromMeanSquaredNorm(blocks.blocks()[b], mean_squared_norms[b]));
     values.push_back(value);
   }
   return values;
+}
+
+absl::StatusOr<std::vector<double>> AutoRegularizationFromGaussNewton(
+    const ParameterBlocks& blocks, const std::vector<at::Tensor>& matrices) {
+  std::vector<double> traces;
+  for (const at::Tensor& matrix : matrices) {
+    INFLUENCE_ASSIGN_OR_RETURN(
+        double trace, CatchTorch("trace", [&]() -> absl::StatusOr<double> {
+          return matrix.diagonal().to(at::kDouble).sum().item<double>();
+        }));
+    traces.push_back(trace);
+  }
+  return AutoRegularizationFromMeanSquaredNorms(blocks, traces);
 }
 
 }  // namespace influence

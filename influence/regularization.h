@@ -63,6 +63,11 @@ absl::StatusOr<std::vector<double>> AutoRegularization(
     const GradientProvider& provider, const ParameterBlocks& blocks,
     const BatchSequence& data);
 
+// The same from mean_n |g_n,block|^2, a value per block, where the fit has it.
+absl::StatusOr<std::vector<double>> AutoRegularizationFromMeanSquaredNorms(
+    const ParameterBlocks& blocks,
+    const std::vector<double>& mean_squared_norms);
+
 // The same from the Gauss-Newton matrix of each block, [P_b, P_b], whose trace
 // is mean_n |g_n|^2: no gradient pass.
 absl::StatusOr<std::vector<double>> AutoRegularizationFromGaussNewton(
