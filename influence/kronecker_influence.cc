@@ -1,0 +1,501 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+#include "influence/kronecker_influence.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+#include <map>
+#include <string>
+#include <tuple>
+#include <utility>
+
+#include "ATen/core/Tensor.h"
+#include "ATen/ops/cat.h"
+#include "ATen/ops/empty.h"
+#include "ATen/ops/sort.h"
+#include "ATen/ops/tensor.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "base/status_macros.h"
+#include "base/torch_boundary.h"
+#include "base/validators.h"
+#include "gradients/model.h"
+
+namespace influence {
+namespace {
+
+constexpr char kFisherOption[] = "fisher";
+constexpr char kUncoveredOption[] = "uncovered";
+constexpr char kSeedOption[] = "seed";
+constexpr char kScoreToleranceOption[] = "score_tolerance";
+constexpr char kDroppedOption[] = "dropped";
+constexpr char kLayoutArray[] = "/layout";
+constexpr char kDiagonalArray[] = "/diagonal";
+constexpr int64_t kLayoutSize = 5;
+
+absl::Status InBlock(const std::string& block, const absl::Status& status) {
+  return absl::Status(status.code(),
+                      absl::StrCat("block ", block, ": ", status.message()));
+}
+
+double RoundingUnit(at::ScalarType dtype) {
+  return dtype == at::kDouble ? std::numeric_limits<double>::epsilon()
+                              : std::numeric_limits<float>::epsilon();
+}
+
+absl::Status ValidateScoreTolerance(double score_tolerance) {
+  if (score_tolerance >= 0 && score_tolerance < 1) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("score_tolerance: found ", score_tolerance,
+                   ", expected a value in [0, 1)"));
+}
+
+// The prefixes of the pairs' arrays, in the order of `layers`.
+std::vector<std::string> PairNames(
+    const std::vector<KroneckerFactors>& layers) {
+  std::map<std::string, int> num_groups;
+  for (const KroneckerFactors& factors : layers) ++num_groups[factors.layer];
+  std::vector<std::string> names;
+  for (const KroneckerFactors& factors : layers) {
+    names.push_back(num_groups[factors.layer] == 1
+                        ? factors.layer
+                        : absl::StrCat(factors.layer, "/", factors.group));
+  }
+  return names;
+}
+
+// Layer and group of such a prefix.
+void SplitPairName(const std::string& name, KroneckerFactors* factors) {
+  factors->layer = name;
+  factors->group = 0;
+  const size_t slash = name.rfind('/');
+  int64_t group = 0;
+  if (slash != std::string::npos &&
+      absl::SimpleAtoi(name.substr(slash + 1), &group)) {
+    factors->layer = name.substr(0, slash);
+    factors->group = group;
+  }
+}
+
+bool HasArray(const FittedState& state, const std::string& name) {
+  return std::any_of(
+      state.arrays.begin(), state.arrays.end(),
+      [&](const FittedArray& array) { return array.name == name; });
+}
+
+// The names of `parameters` (indices), which belong to block `block`.
+std::string NamesInBlock(const Model& model, const ParameterBlock& block,
+                         const std::vector<int64_t>& parameters) {
+  std::vector<std::string> names;
+  for (const int64_t index : block.parameters) {
+    if (std::find(parameters.begin(), parameters.end(), index) !=
+        parameters.end()) {
+      names.push_back(model.parameters()[index].name);
+    }
+  }
+  return absl::StrJoin(names, ", ");
+}
+
+// One factor pair of a state.
+absl::StatusOr<KroneckerFactors> FactorsOfState(
+    const FittedState& state, const std::string& name,
+    const std::vector<int64_t>& parameters) {
+  KroneckerFactors factors;
+  SplitPairName(name, &factors);
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const at::Tensor layout_array,
+      ArrayOfState(state, absl::StrCat(name, kLayoutArray), at::kLong,
+                   {kLayoutSize}));
+  const at::Tensor contiguous = layout_array.contiguous();
+  const int64_t* layout = contiguous.data_ptr<int64_t>();
+  const auto num_parameters = static_cast<int64_t>(parameters.size());
+  if (layout[0] < 0 || layout[0] >= num_parameters || layout[1] < 0 ||
+      layout[2] < 0 || layout[2] > 1 || layout[3] < -1 ||
+      layout[3] >= num_parameters || layout[4] < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("fitted state: ", name, kLayoutArray, ": found [",
+                     absl::StrJoin(layout, layout + kLayoutSize, ", "),
+                     "], expected parameters below ", num_parameters));
+  }
+  factors.weight = parameters[layout[0]];
+  factors.weight_offset = layout[1];
+  factors.input_major = layout[2] == 1;
+  if (layout[3] >= 0) factors.bias = parameters[layout[3]];
+  factors.bias_offset = layout[4];
+  const auto array = [&](absl::string_view what,
+                         const std::vector<int64_t>& shape) {
+    return ArrayOfState(state, absl::StrCat(name, "/", what), at::kDouble,
+                        shape);
+  };
+  INFLUENCE_ASSIGN_OR_RETURN(factors.eigenvalues,
+                             array("eigenvalues", {-1, -1}));
+  const int64_t o = factors.eigenvalues.size(0);
+  const int64_t i = factors.eigenvalues.size(1);
+  INFLUENCE_ASSIGN_OR_RETURN(factors.input_eigenvectors,
+                             array("input_eigenvectors", {i, i}));
+  INFLUENCE_ASSIGN_OR_RETURN(factors.input_eigenvalues,
+                             array("input_eigenvalues", {i}));
+  INFLUENCE_ASSIGN_OR_RETURN(factors.gradient_eigenvectors,
+                             array("gradient_eigenvectors", {o, o}));
+  INFLUENCE_ASSIGN_OR_RETURN(factors.gradient_eigenvalues,
+                             array("gradient_eigenvalues", {o}));
+  if (HasArray(state, absl::StrCat(name, "/input_covariance"))) {
+    INFLUENCE_ASSIGN_OR_RETURN(factors.input_covariance,
+                               array("input_covariance", {i, i}));
+  }
+  if (HasArray(state, absl::StrCat(name, "/gradient_covariance"))) {
+    INFLUENCE_ASSIGN_OR_RETURN(factors.gradient_covariance,
+                               array("gradient_covariance", {o, o}));
+  }
+  return factors;
+}
+
+// Whether every scalar is covered is the inverses' business.
+absl::StatusOr<KroneckerCurvature> CurvatureOfState(
+    const FittedState& state, const Model& model,
+    const ParameterBlocks& blocks) {
+  KroneckerCurvature curvature;
+  curvature.num_samples = state.num_fitted_samples;
+  const std::vector<int64_t> parameters = blocks.parameters();
+  for (const FittedArray& array : state.arrays) {
+    absl::string_view name = array.name;
+    if (!absl::ConsumeSuffix(&name, kLayoutArray)) continue;
+    INFLUENCE_ASSIGN_OR_RETURN(
+        KroneckerFactors factors,
+        FactorsOfState(state, std::string(name), parameters));
+    curvature.layers.push_back(std::move(factors));
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(const std::string dropped,
+                             OptionOfState(state, kDroppedOption));
+  const std::vector<std::string> dropped_names =
+      absl::StrSplit(dropped, ',', absl::SkipEmpty());
+  for (const int64_t index : parameters) {
+    const NamedParameter& parameter = model.parameters()[index];
+    const std::string diagonal = absl::StrCat(parameter.name, kDiagonalArray);
+    if (HasArray(state, diagonal)) {
+      INFLUENCE_ASSIGN_OR_RETURN(at::Tensor values,
+                                 ArrayOfState(state, diagonal, at::kDouble,
+                                              {parameter.tensor.numel()}));
+      curvature.diagonals.push_back({index, std::move(values)});
+    }
+    if (std::find(dropped_names.begin(), dropped_names.end(), parameter.name) !=
+        dropped_names.end()) {
+      curvature.dropped.push_back(index);
+    }
+  }
+  return curvature;
+}
+
+}  // namespace
+
+absl::string_view KroneckerMethodName(KroneckerMethod method) {
+  return method == KroneckerMethod::kKfac ? "kfac" : "ekfac";
+}
+
+absl::StatusOr<std::unique_ptr<KroneckerInfluence>> KroneckerInfluence::Create(
+    std::shared_ptr<const GradientProvider> provider,
+    const KroneckerInfluenceOptions& options) {
+  if (provider == nullptr) {
+    return absl::InvalidArgumentError("provider: is null");
+  }
+  INFLUENCE_RETURN_IF_ERROR(ValidateScoreTolerance(options.score_tolerance));
+  ParameterBlocks blocks =
+      ParameterBlocks::Create(provider->model(), BlockStructure::kLayer);
+  if (!options.regularization.is_auto()) {
+    INFLUENCE_RETURN_IF_ERROR(options.regularization.Resolve(blocks).status());
+  }
+  return std::unique_ptr<KroneckerInfluence>(
+      new KroneckerInfluence(std::move(provider), std::move(blocks), options));
+}
+
+KroneckerInfluence::KroneckerInfluence(
+    std::shared_ptr<const GradientProvider> provider, ParameterBlocks blocks,
+    KroneckerInfluenceOptions options)
+    : ComposableInfluence(std::move(provider), std::move(blocks),
+                          options.query_function),
+      options_(std::move(options)) {}
+
+std::vector<BlockReport> KroneckerInfluence::report() const {
+  std::vector<BlockReport> report;
+  std::vector<int64_t> diagonals;
+  if (curvature_ != nullptr) {
+    for (const DiagonalFactor& factor : curvature_->diagonals) {
+      diagonals.push_back(factor.parameter);
+    }
+  }
+  for (size_t b = 0; b < inverses_.size(); ++b) {
+    const KroneckerInverse& inverse = *inverses_[b];
+    const ParameterBlock& block = blocks().blocks()[b];
+    BlockReport entry = {block.name, block.size,
+                         inverse.options().regularization, std::nullopt};
+    if (inverse.num_diagonal() > 0) {
+      entry.remarks.push_back(
+          absl::StrCat(inverse.num_diagonal(), " of ", block.size,
+                       " parameters by the diagonal of the Fisher: ",
+                       NamesInBlock(provider().model(), block, diagonals)));
+    }
+    if (inverse.num_dropped() > 0) {
+      entry.remarks.push_back(absl::StrCat(
+          inverse.num_dropped(), " of ", block.size, " parameters left out: ",
+          NamesInBlock(provider().model(), block, curvature_->dropped)));
+    }
+    if (inverse.contracted_share() < 1) {
+      entry.remarks.push_back(absl::StrFormat(
+          "scores contract %.1f %% of the eigenvalues where a sample has one "
+          "position (score tolerance %g)",
+          100 * inverse.contracted_share(), options_.score_tolerance));
+    }
+    report.push_back(std::move(entry));
+  }
+  return report;
+}
+
+double KroneckerInfluence::covered_share() const {
+  int64_t factored = 0;
+  for (const auto& inverse : inverses_) factored += inverse->num_factored();
+  return static_cast<double>(factored) / static_cast<double>(blocks().size());
+}
+
+absl::StatusOr<std::vector<at::Tensor>>
+KroneckerInfluence::CurvatureEigenvalues() const {
+  INFLUENCE_RETURN_IF_ERROR(CheckFitted());
+  return CatchTorch(
+      "eigenvalues", [&]() -> absl::StatusOr<std::vector<at::Tensor>> {
+        std::vector<at::Tensor> eigenvalues;
+        for (const ParameterBlock& block : blocks().blocks()) {
+          const auto holds = [&](int64_t parameter) {
+            return std::find(block.parameters.begin(), block.parameters.end(),
+                             parameter) != block.parameters.end();
+          };
+          std::vector<at::Tensor> parts = {at::empty({0}, at::kDouble)};
+          for (const KroneckerFactors& factors : curvature_->layers) {
+            if (holds(factors.weight)) {
+              parts.push_back(factors.eigenvalues.reshape({-1}));
+            }
+          }
+          for (const DiagonalFactor& factor : curvature_->diagonals) {
+            if (holds(factor.parameter)) parts.push_back(factor.diagonal);
+          }
+          eigenvalues.push_back(std::get<0>(
+              at::sort(at::cat(parts), /*dim=*/0, /*descending=*/true)));
+        }
+        return eigenvalues;
+      });
+}
+
+absl::StatusOr<std::vector<std::shared_ptr<const Operator>>>
+KroneckerInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
+                                 ProgressReporter* progress) {
+  KroneckerFitOptions fit_options;
+  fit_options.method = options_.method;
+  fit_options.fisher = options_.fisher;
+  fit_options.uncovered = options_.uncovered;
+  fit_options.seed = options_.seed;
+  fit_options.mean_squared_norms = options_.regularization.is_auto();
+  INFLUENCE_ASSIGN_OR_RETURN(
+      KroneckerFit fit,
+      FitKronecker(shared_provider(), blocks(), *data, fit_options, progress));
+  std::vector<double> auto_values;
+  std::vector<double> values;
+  if (options_.regularization.is_auto()) {
+    INFLUENCE_ASSIGN_OR_RETURN(auto_values,
+                               AutoRegularizationFromMeanSquaredNorms(
+                                   blocks(), fit.mean_squared_norms));
+    values = auto_values;
+  } else {
+    INFLUENCE_ASSIGN_OR_RETURN(values,
+                               options_.regularization.Resolve(blocks()));
+  }
+  const auto curvature =
+      std::make_shared<const KroneckerCurvature>(std::move(fit.curvature));
+  INFLUENCE_ASSIGN_OR_RETURN(inverses_, Invert(curvature, values));
+  curvature_ = curvature;
+  auto_values_ = std::move(auto_values);
+  return std::vector<std::shared_ptr<const Operator>>(inverses_.begin(),
+                                                      inverses_.end());
+}
+
+absl::StatusOr<std::vector<std::shared_ptr<const KroneckerInverse>>>
+KroneckerInfluence::Invert(
+    const std::shared_ptr<const KroneckerCurvature>& curvature,
+    const std::vector<double>& regularization) const {
+  std::vector<std::shared_ptr<const KroneckerInverse>> inverses;
+  for (size_t b = 0; b < regularization.size(); ++b) {
+    const ParameterBlock& block = blocks().blocks()[b];
+    KroneckerInverseOptions options;
+    options.regularization = regularization[b];
+    options.score_tolerance = options_.score_tolerance;
+    options.relative_accuracy = RoundingUnit(provider().model().dtype());
+    absl::StatusOr<std::shared_ptr<const KroneckerInverse>> inverse =
+        KroneckerInverse::Create(curvature, provider().model(), block, options);
+    if (!inverse.ok()) return InBlock(block.name, inverse.status());
+    inverses.push_back(*std::move(inverse));
+  }
+  return inverses;
+}
+
+absl::Status KroneckerInfluence::SetInverses(int64_t num_fitted_samples) {
+  return SetOperators(std::vector<std::shared_ptr<const Operator>>(
+                          inverses_.begin(), inverses_.end()),
+                      num_fitted_samples);
+}
+
+std::vector<double> KroneckerInfluence::UsedRegularization() const {
+  std::vector<double> values;
+  for (const auto& inverse : inverses_) {
+    values.push_back(inverse->options().regularization);
+  }
+  return values;
+}
+
+absl::StatusOr<std::unique_ptr<KroneckerInfluence>>
+KroneckerInfluence::WithOptions(
+    const KroneckerInfluenceOptions& options,
+    const std::vector<double>& regularization) const {
+  std::unique_ptr<KroneckerInfluence> other(new KroneckerInfluence(*this));
+  other->options_ = options;
+  INFLUENCE_ASSIGN_OR_RETURN(other->inverses_,
+                             other->Invert(curvature_, regularization));
+  INFLUENCE_RETURN_IF_ERROR(other->SetInverses(num_fitted_samples()));
+  return other;
+}
+
+absl::StatusOr<std::unique_ptr<ComposableInfluence>>
+KroneckerInfluence::WithRegularization(
+    const Regularization& regularization) const {
+  INFLUENCE_RETURN_IF_ERROR(CheckFitted());
+  std::vector<double> values;
+  if (!regularization.is_auto()) {
+    INFLUENCE_ASSIGN_OR_RETURN(values, regularization.Resolve(blocks()));
+  } else if (auto_values_.empty()) {
+    return absl::FailedPreconditionError(
+        "regularization: found auto, expected values: the model was fitted "
+        "with values and has not kept the gradients' norms");
+  } else {
+    values = auto_values_;
+  }
+  KroneckerInfluenceOptions options = options_;
+  options.regularization = regularization;
+  return WithOptions(options, values);
+}
+
+absl::StatusOr<std::unique_ptr<KroneckerInfluence>>
+KroneckerInfluence::WithScoreTolerance(double score_tolerance) const {
+  INFLUENCE_RETURN_IF_ERROR(CheckFitted());
+  INFLUENCE_RETURN_IF_ERROR(ValidateScoreTolerance(score_tolerance));
+  KroneckerInfluenceOptions options = options_;
+  options.score_tolerance = score_tolerance;
+  return WithOptions(options, UsedRegularization());
+}
+
+absl::StatusOr<FittedState> KroneckerInfluence::DoExportState() const {
+  FittedState state;
+  state.method = std::string(KroneckerMethodName(options_.method));
+  state.options[kFisherOption] = std::string(FisherName(options_.fisher));
+  state.options[kUncoveredOption] =
+      std::string(UncoveredPolicyName(options_.uncovered));
+  state.options[kSeedOption] = absl::StrCat(options_.seed);
+  state.options[kScoreToleranceOption] = NumberText(options_.score_tolerance);
+  state.regularization = UsedRegularization();
+  state.auto_regularization = auto_values_;
+
+  const std::vector<int64_t> parameters = blocks().parameters();
+  const auto position = [&](int64_t index) -> int64_t {
+    return std::find(parameters.begin(), parameters.end(), index) -
+           parameters.begin();
+  };
+  const std::vector<NamedParameter>& all = provider().model().parameters();
+  return CatchTorch("fitted state", [&]() -> absl::StatusOr<FittedState> {
+    const std::vector<std::string> names = PairNames(curvature_->layers);
+    for (size_t p = 0; p < names.size(); ++p) {
+      const KroneckerFactors& factors = curvature_->layers[p];
+      const auto add = [&](absl::string_view what, const at::Tensor& values) {
+        if (!values.defined()) return;
+        state.arrays.push_back({absl::StrCat(names[p], "/", what), values});
+      };
+      const std::vector<int64_t> layout = {
+          position(factors.weight), factors.weight_offset,
+          factors.input_major ? 1 : 0,
+          factors.bias.has_value() ? position(*factors.bias) : -1,
+          factors.bias.has_value() ? factors.bias_offset : 0};
+      state.arrays.push_back({absl::StrCat(names[p], kLayoutArray),
+                              at::tensor(layout, at::dtype(at::kLong))});
+      add("input_eigenvectors", factors.input_eigenvectors);
+      add("input_eigenvalues", factors.input_eigenvalues);
+      add("gradient_eigenvectors", factors.gradient_eigenvectors);
+      add("gradient_eigenvalues", factors.gradient_eigenvalues);
+      add("eigenvalues", factors.eigenvalues);
+      add("input_covariance", factors.input_covariance);
+      add("gradient_covariance", factors.gradient_covariance);
+    }
+    for (const DiagonalFactor& factor : curvature_->diagonals) {
+      state.arrays.push_back(
+          {absl::StrCat(all[factor.parameter].name, kDiagonalArray),
+           factor.diagonal});
+    }
+    std::vector<std::string> dropped;
+    for (const int64_t index : curvature_->dropped) {
+      dropped.push_back(all[index].name);
+    }
+    state.options[kDroppedOption] = absl::StrJoin(dropped, ",");
+    return std::move(state);
+  });
+}
+
+absl::StatusOr<std::unique_ptr<KroneckerInfluence>> KroneckerInfluence::Restore(
+    std::shared_ptr<const GradientProvider> provider, const FittedState& state,
+    std::optional<PerSampleFunction> query_function) {
+  if (provider == nullptr) {
+    return absl::InvalidArgumentError("provider: is null");
+  }
+  KroneckerInfluenceOptions options;
+  options.query_function = std::move(query_function);
+  options.method = state.method == KroneckerMethodName(KroneckerMethod::kKfac)
+                       ? KroneckerMethod::kKfac
+                       : KroneckerMethod::kEkfac;
+  INFLUENCE_ASSIGN_OR_RETURN(
+      ParameterBlocks blocks,
+      BlocksOfState(state, KroneckerMethodName(options.method),
+                    provider->model()));
+  if (state.regularization.size() != blocks.blocks().size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("fitted state: found ", state.regularization.size(),
+                     " regularizations, expected ", blocks.blocks().size()));
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(const std::string fisher,
+                             OptionOfState(state, kFisherOption));
+  INFLUENCE_ASSIGN_OR_RETURN(options.fisher, ParseFisher(fisher));
+  INFLUENCE_ASSIGN_OR_RETURN(const std::string uncovered,
+                             OptionOfState(state, kUncoveredOption));
+  INFLUENCE_ASSIGN_OR_RETURN(options.uncovered,
+                             ParseUncoveredPolicy(uncovered));
+  INFLUENCE_ASSIGN_OR_RETURN(const std::string seed,
+                             OptionOfState(state, kSeedOption));
+  if (!absl::SimpleAtoi(seed, &options.seed)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "fitted state: seed: found '", seed, "', expected an integer >= 0"));
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(options.score_tolerance,
+                             NumberOfState(state, kScoreToleranceOption));
+  INFLUENCE_RETURN_IF_ERROR(ValidateScoreTolerance(options.score_tolerance));
+  INFLUENCE_ASSIGN_OR_RETURN(
+      KroneckerCurvature found, CatchTorch("fitted state", [&] {
+        return CurvatureOfState(state, provider->model(), blocks);
+      }));
+  std::unique_ptr<KroneckerInfluence> influence(new KroneckerInfluence(
+      std::move(provider), std::move(blocks), std::move(options)));
+  influence->curvature_ =
+      std::make_shared<const KroneckerCurvature>(std::move(found));
+  INFLUENCE_ASSIGN_OR_RETURN(
+      influence->inverses_,
+      influence->Invert(influence->curvature_, state.regularization));
+  influence->auto_values_ = state.auto_regularization;
+  INFLUENCE_RETURN_IF_ERROR(influence->SetInverses(state.num_fitted_samples));
+  return influence;
+}
+
+}  // namespace influence
