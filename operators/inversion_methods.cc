@@ -1,0 +1,206 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+#include "operators/inversion_methods.h"
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "ATen/core/Tensor.h"
+#include "ATen/ops/full.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "gradients/parameter_blocks.h"
+#include "operators/closed_form_kronecker.h"
+#include "operators/curvature.h"
+#include "operators/curvature_source.h"
+#include "operators/direct_inverse.h"
+#include "operators/fisher_gradients.h"
+#include "operators/inversion_options.h"
+#include "operators/kronecker_curvature.h"
+#include "operators/kronecker_fit.h"
+#include "operators/kronecker_inverse.h"
+#include "operators/operator.h"
+#include "operators/twice_differentiable.h"
+
+namespace influence {
+namespace {
+
+absl::StatusOr<Curvature> ReadCurvature(InversionOptionReader& options,
+                                        Curvature standard) {
+  std::string name(CurvatureName(standard));
+  options.Read("second_order", &name);
+  return ParseCurvature(name);
+}
+
+absl::StatusOr<InverseHvpResult> SolveDirect(const CurvatureSource& source,
+                                             const InversionProblem& problem,
+                                             InversionOptionReader& options) {
+  INFLUENCE_ASSIGN_OR_RETURN(const Curvature curvature,
+                             ReadCurvature(options, Curvature::kHessian));
+  INFLUENCE_RETURN_IF_ERROR(options.Finish());
+  INFLUENCE_ASSIGN_OR_RETURN(at::Tensor c,
+                             source.Dense(curvature, *problem.data));
+  DirectInverseOptions inverse_options;
+  inverse_options.regularization = problem.hessian_perturbation;
+  inverse_options.relative_accuracy = source.relative_accuracy();
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const std::shared_ptr<const DirectInverse> inverse,
+      DirectInverse::Create(std::move(c), inverse_options));
+  InverseHvpResult result;
+  INFLUENCE_ASSIGN_OR_RETURN(result.x, inverse->Apply(problem.b));
+  if (inverse->smallest_eigenvalue().has_value()) {
+    const double smallest = *inverse->smallest_eigenvalue();
+    INFLUENCE_RETURN_IF_ERROR(result.info.numbers.Insert(
+        "smallest_eigenvalue", at::full({}, smallest, at::kDouble)));
+    result.info.remarks.push_back(absl::StrCat(
+        "the curvature is indefinite: its smallest eigenvalue is ", smallest));
+  }
+  return result;
+}
+
+absl::StatusOr<InverseHvpResult> SolveInverseHarmonicMean(
+    const CurvatureSource& source, const InversionProblem& problem,
+    InversionOptionReader& options) {
+  INFLUENCE_RETURN_IF_ERROR(options.Finish());
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const std::shared_ptr<const Operator> inverse,
+      source.InverseHarmonicMean(problem.data, problem.hessian_perturbation));
+  InverseHvpResult result;
+  INFLUENCE_ASSIGN_OR_RETURN(result.x, inverse->Apply(problem.b));
+  return result;
+}
+
+// The parameters of the provider's selection as one block.
+absl::StatusOr<ParameterBlocks> OneBlock(const GradientProvider& provider) {
+  ParameterGroup group{"full", {}};
+  for (const int64_t index : provider.selection()) {
+    group.parameters.push_back(provider.model().parameters()[index].name);
+  }
+  return ParameterBlocks::CreateCustom(provider.model(), {group});
+}
+
+absl::StatusOr<InverseHvpResult> SolveKronecker(
+    KroneckerMethod method, const GradientProviderModel& model,
+    const InversionProblem& problem, InversionOptionReader& options) {
+  KroneckerFitOptions fit_options;
+  fit_options.method = method;
+  std::string fisher(FisherName(fit_options.fisher));
+  std::string uncovered(UncoveredPolicyName(fit_options.uncovered));
+  auto seed = static_cast<int64_t>(fit_options.seed);
+  options.Read("fisher", &fisher);
+  options.Read("uncovered", &uncovered);
+  options.Read("seed", &seed);
+  INFLUENCE_RETURN_IF_ERROR(options.Finish());
+  INFLUENCE_ASSIGN_OR_RETURN(fit_options.fisher, ParseFisher(fisher));
+  INFLUENCE_ASSIGN_OR_RETURN(fit_options.uncovered,
+                             ParseUncoveredPolicy(uncovered));
+  fit_options.seed = static_cast<uint64_t>(seed);
+
+  INFLUENCE_ASSIGN_OR_RETURN(const ParameterBlocks blocks,
+                             OneBlock(*model.provider()));
+  INFLUENCE_ASSIGN_OR_RETURN(
+      KroneckerFit fit,
+      FitKronecker(model.provider(), blocks, *problem.data, fit_options));
+  const auto curvature =
+      std::make_shared<const KroneckerCurvature>(std::move(fit.curvature));
+  KroneckerInverseOptions inverse_options;
+  inverse_options.regularization = problem.hessian_perturbation;
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const std::shared_ptr<const KroneckerInverse> inverse,
+      KroneckerInverse::Create(curvature, model.provider()->model(),
+                               blocks.blocks()[0], inverse_options));
+  InverseHvpResult result;
+  INFLUENCE_ASSIGN_OR_RETURN(result.x, inverse->Apply(problem.b));
+  for (const KroneckerFactors& layer : curvature->layers) {
+    INFLUENCE_RETURN_IF_ERROR(result.info.numbers.Insert(
+        absl::StrCat("eigenvalues/", layer.layer,
+                     layer.group > 0 ? absl::StrCat("/", layer.group) : ""),
+        layer.eigenvalues));
+  }
+  if (inverse->num_dropped() > 0) {
+    result.info.remarks.push_back(
+        absl::StrCat(inverse->num_dropped(), " of ", inverse->input_size(),
+                     " parameters are outside of all layers: left out"));
+  } else if (inverse->num_diagonal() > 0) {
+    result.info.remarks.push_back(
+        absl::StrCat(inverse->num_diagonal(), " of ", inverse->input_size(),
+                     " parameters are outside of all layers: the diagonal of "
+                     "the Fisher is used"));
+  }
+  return result;
+}
+
+absl::StatusOr<InverseHvpResult> SolveKronecker(
+    KroneckerMethod method, const ClosedFormModel& model,
+    const InversionProblem& problem, InversionOptionReader& options) {
+  std::string name(FisherName(Fisher::kEmpirical));
+  options.Read("fisher", &name);
+  INFLUENCE_RETURN_IF_ERROR(options.Finish());
+  INFLUENCE_ASSIGN_OR_RETURN(const Fisher fisher, ParseFisher(name));
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const ClosedFormKronecker curvature,
+      FitClosedFormKronecker(*model.model(), *problem.data, method, fisher));
+  InverseHvpResult result;
+  INFLUENCE_ASSIGN_OR_RETURN(
+      result.x,
+      SolveClosedFormKronecker(*model.model(), curvature,
+                               problem.hessian_perturbation, problem.b));
+  INFLUENCE_RETURN_IF_ERROR(
+      result.info.numbers.Insert("eigenvalues/linear", curvature.eigenvalues));
+  return result;
+}
+
+std::unique_ptr<const CurvatureSource> SourceOf(
+    const GradientProviderModel& model) {
+  return CreateCurvatureSource(model.provider());
+}
+
+std::unique_ptr<const CurvatureSource> SourceOf(const ClosedFormModel& model) {
+  return CreateCurvatureSource(model.model());
+}
+
+struct Method {
+  const char* name;
+  absl::StatusOr<InverseHvpResult> (*solve)(const CurvatureSource& source,
+                                            const InversionProblem& problem,
+                                            InversionOptionReader& options);
+};
+
+constexpr Method kMethods[] = {
+    {"direct", SolveDirect},
+    {"ihm", SolveInverseHarmonicMean},
+};
+
+template <typename ModelType>
+absl::Status RegisterAll(InversionRegistry& registry) {
+  for (const Method& method : kMethods) {
+    INFLUENCE_RETURN_IF_ERROR(registry.RegisterFor<ModelType>(
+        method.name, [solve = method.solve](const ModelType& model,
+                                            const InversionProblem& problem,
+                                            InversionOptionReader& options) {
+          return solve(*SourceOf(model), problem, options);
+        }));
+  }
+  for (const KroneckerMethod method :
+       {KroneckerMethod::kKfac, KroneckerMethod::kEkfac}) {
+    INFLUENCE_RETURN_IF_ERROR(registry.RegisterFor<ModelType>(
+        method == KroneckerMethod::kKfac ? "kfac" : "ekfac",
+        [method](const ModelType& model, const InversionProblem& problem,
+                 InversionOptionReader& options) {
+          return SolveKronecker(method, model, problem, options);
+        }));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status RegisterBuiltInInversionMethods(InversionRegistry& registry) {
+  INFLUENCE_RETURN_IF_ERROR(RegisterAll<AutogradModel>(registry));
+  INFLUENCE_RETURN_IF_ERROR(RegisterAll<CapturingModel>(registry));
+  return RegisterAll<ClosedFormModel>(registry);
+}
+
+}  // namespace influence
