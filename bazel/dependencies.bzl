@@ -58,6 +58,13 @@ def composable_influence_dependencies():
     )
     _maybe(
         system_library,
+        name = "spectra",
+        build_file = Label("//third_party/spectra:system.BUILD.bazel"),
+        header = "Spectra/SymEigsSolver.h",
+        package = "libspectra-dev",
+    )
+    _maybe(
+        system_library,
         name = "cli11",
         build_file = Label("//third_party/cli11:system.BUILD.bazel"),
         header = "CLI/CLI.hpp",
