@@ -120,14 +120,11 @@ class Fitter {
 
   bool is_ekfac() const { return options_.method == KroneckerMethod::kEkfac; }
 
-  // The gradients of parameter `index` of the model.
-  const FactoredParameter& GradientsOf(const FactoredGradients& gradients,
-                                       int64_t index) const {
-    return gradients.parameters()[positions_[index]];
-  }
-
-  absl::StatusOr<PartFactors> FactorsOf(
-      const FactoredGradients& gradients) const;
+  // The layers' factors from gradients whose parameter p is at positions[p].
+  // The biases are looked at if `check_biases`.
+  absl::StatusOr<PartFactors> FactorsOf(const FactoredGradients& gradients,
+                                        const std::vector<int64_t>& positions,
+                                        bool check_biases) const;
 
   // What the first pass takes from one term of one part.
   absl::Status AddTerm(const FactoredGradients& gradients,
@@ -150,6 +147,10 @@ class Fitter {
   KroneckerLayers layers_;
   std::vector<int64_t> positions_;  // By parameter: place among the gradients.
   std::optional<FisherGradients> fisher_;
+
+  // The same for the layers' weights alone, all that the second pass needs.
+  std::vector<int64_t> weight_positions_;
+  std::optional<FisherGradients> weights_fisher_;
 
   std::vector<Part> parts_;
   // The factors of the first parts, by part and term.
@@ -183,6 +184,20 @@ absl::Status Fitter::Prepare(const Batch& probe) {
   INFLUENCE_ASSIGN_OR_RETURN(
       fisher_, FisherGradients::Create(options_.fisher, std::move(restricted),
                                        probe, options_.seed));
+  if (is_ekfac() && !layers_.layers.empty()) {
+    std::vector<int64_t> weights;
+    weight_positions_.assign(model().parameters().size(), -1);
+    for (const KroneckerLayer& layer : layers_.layers) {
+      weight_positions_[layer.affine.weight] =
+          static_cast<int64_t>(weights.size());
+      weights.push_back(layer.affine.weight);
+    }
+    INFLUENCE_ASSIGN_OR_RETURN(restricted, provider_->Restrict(weights));
+    INFLUENCE_ASSIGN_OR_RETURN(
+        weights_fisher_,
+        FisherGradients::Create(options_.fisher, std::move(restricted), probe,
+                                options_.seed));
+  }
   for (const KroneckerLayer& layer : layers_.layers) {
     LayerSums sums;
     const int64_t inputs = layer.num_inputs(), outputs = layer.affine.outputs;
@@ -207,15 +222,20 @@ absl::Status Fitter::Prepare(const Batch& probe) {
 }
 
 absl::StatusOr<PartFactors> Fitter::FactorsOf(
-    const FactoredGradients& gradients) const {
+    const FactoredGradients& gradients, const std::vector<int64_t>& positions,
+    bool check_biases) const {
+  const auto gradients_of = [&](int64_t parameter) {
+    return &gradients.parameters()[positions[parameter]];
+  };
   PartFactors factors;
   for (const KroneckerLayer& layer : layers_.layers) {
     const AffineLayer& affine = layer.affine;
     INFLUENCE_ASSIGN_OR_RETURN(
         std::vector<LayerFactors> uses,
-        FactorsOfLayer(affine, GradientsOf(gradients, affine.weight),
-                       layer.has_bias() ? &GradientsOf(gradients, *affine.bias)
-                                        : nullptr));
+        FactorsOfLayer(affine, *gradients_of(affine.weight),
+                       check_biases && layer.has_bias()
+                           ? gradients_of(*affine.bias)
+                           : nullptr));
     factors.push_back(std::move(uses));
   }
   return factors;
@@ -295,7 +315,9 @@ absl::Status Fitter::SumCovariances() {
       for (int64_t term = 0; term < fisher_->num_terms(); ++term) {
         INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients gradients,
                                    fisher_->Get(term, part, num_samples_));
-        INFLUENCE_ASSIGN_OR_RETURN(PartFactors factors, FactorsOf(gradients));
+        INFLUENCE_ASSIGN_OR_RETURN(
+            PartFactors factors,
+            FactorsOf(gradients, positions_, /*check_biases=*/true));
         INFLUENCE_RETURN_IF_ERROR(AddTerm(gradients, factors, term == 0));
         if (add_norms) {
           INFLUENCE_RETURN_IF_ERROR(AddSquaredNorms(gradients));
@@ -388,7 +410,7 @@ void Fitter::AddSquares(const PartFactors& factors) {
 }
 
 absl::Status Fitter::SumEigenvalues() {
-  if (!is_ekfac()) return absl::OkStatus();
+  if (!is_ekfac() || layers_.layers.empty()) return absl::OkStatus();
   ProgressStage stage(progress_, "eigenvalues", data_.num_batches(), "batches");
   int64_t current = -1;  // The batch in `batch`.
   Batch batch;
@@ -407,9 +429,10 @@ absl::Status Fitter::SumEigenvalues() {
       for (int64_t term = 0; term < fisher_->num_terms(); ++term) {
         INFLUENCE_ASSIGN_OR_RETURN(
             const FactoredGradients gradients,
-            fisher_->Get(term, samples, part.first_sample));
+            weights_fisher_->Get(term, samples, part.first_sample));
         INFLUENCE_ASSIGN_OR_RETURN(const PartFactors factors,
-                                   FactorsOf(gradients));
+                                   FactorsOf(gradients, weight_positions_,
+                                             /*check_biases=*/false));
         AddSquares(factors);
       }
     }

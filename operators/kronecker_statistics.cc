@@ -22,11 +22,12 @@ namespace {
 
 // Columns of a panel of a symmetric product, of which only the blocks on and
 // above the diagonal are computed: wide enough for products at full rate.
-constexpr int64_t kPanelColumns = 192;
+constexpr int64_t kPanelColumns = 128;
 
-// Scalars of a tile of written-out gradients: 2 MiB in float32, which stays in
-// the second-level caches between the steps that pass over it.
-constexpr int64_t kTileScalars = int64_t{1} << 19;
+// Scalars of a tile of written-out gradients: 8 MiB in float32, which stays in
+// the last-level cache between the steps that pass over it and is enough for
+// each thread to have several samples of a layer of a thousand units.
+constexpr int64_t kTileScalars = int64_t{1} << 21;
 
 // Calls body(chunk, begin, end) for each of `num_chunks` parts of [0, size),
 // side by side on LibTorch's threads; inside, operators run on one thread. The
@@ -62,15 +63,16 @@ std::optional<at::Tensor> RowsView(const at::Tensor& x) {
 // rows [R, F]: adds the blocks on and above the diagonal of rows^T rows.
 void AddUpperProduct(const at::Tensor& rows, const at::Tensor& sums) {
   const int64_t f = rows.size(1);
-  for (int64_t begin = 0; begin < f; begin += kPanelColumns) {
+  for (int64_t begin = 0; begin < f;) {
     // A narrow last panel joins the one before it.
-    const int64_t end =
-        f - begin < 2 * kPanelColumns ? f : begin + kPanelColumns;
-    sums.narrow(0, begin, end - begin)
-        .narrow(1, begin, f - begin)
-        .add_(at::mm(rows.narrow(1, begin, end - begin).t(),
-                     rows.narrow(1, begin, f - begin)));
-    if (end == f) break;
+    const int64_t rest = f - begin;
+    const int64_t width =
+        rest < kPanelColumns + kPanelColumns / 2 ? rest : kPanelColumns;
+    sums.narrow(0, begin, width)
+        .narrow(1, begin, rest)
+        .add_(at::mm(rows.narrow(1, begin, width).t(),
+                     rows.narrow(1, begin, rest)));
+    begin += width;
   }
 }
 
@@ -100,8 +102,8 @@ void AddSecondMoment(const at::Tensor& x, bool append_one,
   const at::Tensor square = sums.narrow(0, 0, f).narrow(1, 0, f);
   const std::optional<at::Tensor> view = RowsView(x);
   if (append_one) {
-    sums.select(1, f).narrow(0, 0, f).add_(view.has_value() ? view->sum({0})
-                                                            : x.sum({0, 1}));
+    sums.select(1, f).narrow(0, 0, f).add_(
+        view.has_value() ? view->sum({0}) : x.sum(at::IntArrayRef{0, 1}));
     sums.select(0, f).select(0, f).add_(static_cast<double>(n * t));
   }
   if (view.has_value()) {
@@ -155,8 +157,11 @@ void AddSquaredRotations(const std::vector<PositionFactors>& uses,
   const bool inputs_first = num_positions <= outputs;
   const bool gradients_first = num_positions <= width;
   const int64_t columns = append_one && !inputs_first ? width - 1 : width;
-  const int64_t tile_rows = std::max<int64_t>(
+  int64_t tile_rows = std::max<int64_t>(
       1, kTileScalars / (outputs * width + num_positions * (outputs + width)));
+  // As many samples for each thread.
+  const int64_t num_threads = at::get_num_threads();
+  if (tile_rows > num_threads) tile_rows -= tile_rows % num_threads;
   for (int64_t row = 0; row < n; row += tile_rows) {
     const int64_t rows = std::min(tile_rows, n - row);
     std::vector<PositionFactors> tile;

@@ -119,9 +119,9 @@ TEST(KroneckerStatisticsTest, SquaredRotationsAddPositionsOfSeveralUses) {
 }
 
 TEST(KroneckerStatisticsTest, SquaredRotationsInSeveralTiles) {
-  // 300 x 301 numbers a sample: a tile holds 5 of the 11 samples.
-  ExpectSquaredRotations({2}, 11, 300, 300, true, false);
-  ExpectSquaredRotations({400}, 3, 300, 300, true, true);
+  // 500 x 501 numbers a sample and more: a tile holds 8 or fewer samples.
+  ExpectSquaredRotations({2}, 9, 500, 500, true, false);
+  ExpectSquaredRotations({600}, 5, 500, 500, true, true);
 }
 
 }  // namespace
