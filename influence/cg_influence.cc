@@ -1,0 +1,336 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+#include "influence/cg_influence.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "base/validators.h"
+#include "operators/batch_averaging_operator.h"
+#include "operators/conjugate_gradient.h"
+#include "operators/dense_operator.h"
+#include "operators/jacobi_preconditioner.h"
+
+namespace influence {
+namespace {
+
+constexpr absl::string_view kMethod = "cg";
+constexpr char kCurvatureOption[] = "curvature";
+constexpr char kToleranceOption[] = "tolerance";
+constexpr char kMaxIterationsOption[] = "max_iterations";
+constexpr char kBlockOption[] = "block";
+constexpr char kPreconditionerOption[] = "preconditioner";
+constexpr char kFormedOption[] = "formed";
+
+// Iterations that a query usually takes at most, for what is worth forming.
+constexpr int64_t kUsualIterations = 32;
+
+constexpr CgPreconditioner kPreconditioners[] = {CgPreconditioner::kNone,
+                                                 CgPreconditioner::kJacobi,
+                                                 CgPreconditioner::kNystroem};
+
+std::string CurvatureArray(const std::string& block) {
+  return absl::StrCat(block, "/curvature");
+}
+
+std::string DiagonalArray(const std::string& block) {
+  return absl::StrCat(block, "/diagonal");
+}
+
+absl::Status InBlock(const std::string& block, const absl::Status& status) {
+  return absl::Status(status.code(),
+                      absl::StrCat("block ", block, ": ", status.message()));
+}
+
+}  // namespace
+
+absl::string_view CgPreconditionerName(CgPreconditioner preconditioner) {
+  switch (preconditioner) {
+    case CgPreconditioner::kNone:
+      return "none";
+    case CgPreconditioner::kJacobi:
+      return "jacobi";
+    case CgPreconditioner::kNystroem:
+      return "nystroem";
+  }
+  return "unknown";
+}
+
+absl::StatusOr<CgPreconditioner> ParseCgPreconditioner(absl::string_view name) {
+  for (const CgPreconditioner preconditioner : kPreconditioners) {
+    if (name == CgPreconditionerName(preconditioner)) return preconditioner;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("preconditioner: found \"", name,
+                   "\", expected none, jacobi or nystroem"));
+}
+
+absl::StatusOr<std::unique_ptr<CgInfluence>> CgInfluence::Create(
+    std::shared_ptr<const GradientProvider> provider, ParameterBlocks blocks,
+    const CgInfluenceOptions& options) {
+  if (provider == nullptr) {
+    return absl::InvalidArgumentError("provider: is null");
+  }
+  INFLUENCE_RETURN_IF_ERROR(
+      ValidatePositive("relative_tolerance", options.relative_tolerance));
+  if (options.max_iterations < 1) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "max_iterations: found ", options.max_iterations, ", expected >= 1"));
+  }
+  INFLUENCE_RETURN_IF_ERROR(ValidateCurvatureProducts(options.products));
+  if (!options.regularization.is_auto()) {
+    INFLUENCE_RETURN_IF_ERROR(options.regularization.Resolve(blocks).status());
+  }
+  return std::unique_ptr<CgInfluence>(
+      new CgInfluence(std::move(provider), std::move(blocks), options));
+}
+
+CgInfluence::CgInfluence(std::shared_ptr<const GradientProvider> provider,
+                         ParameterBlocks blocks, CgInfluenceOptions options)
+    : ComposableInfluence(std::move(provider), std::move(blocks),
+                          options.query_function),
+      options_(std::move(options)) {}
+
+std::vector<BlockReport> CgInfluence::report() const {
+  std::vector<BlockReport> report;
+  for (size_t b = 0; b < fitted_.size(); ++b) {
+    const ParameterBlock& block = blocks().blocks()[b];
+    report.push_back({block.name, block.size, values_[b], std::nullopt, {}});
+  }
+  return report;
+}
+
+std::vector<bool> CgInfluence::formed() const {
+  std::vector<bool> formed;
+  for (const Block& block : fitted_) {
+    formed.push_back(block.curvature.defined());
+  }
+  return formed;
+}
+
+absl::StatusOr<std::vector<std::shared_ptr<const Operator>>>
+CgInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
+                          ProgressReporter* progress) {
+  std::vector<double> auto_values;
+  std::vector<double> values;
+  if (options_.regularization.is_auto()) {
+    INFLUENCE_ASSIGN_OR_RETURN(auto_values,
+                               AutoRegularization(provider(), blocks(), *data));
+    values = auto_values;
+  } else {
+    INFLUENCE_ASSIGN_OR_RETURN(values,
+                               options_.regularization.Resolve(blocks()));
+  }
+  const std::vector<bool> which =
+      BlocksToForm(options_.products, blocks(), /*num_matrices=*/1,
+                   std::min(options_.max_iterations, kUsualIterations));
+  INFLUENCE_ASSIGN_OR_RETURN(
+      std::vector<at::Tensor> curvatures,
+      FormSelectedBlocks(options_.curvature, provider(), blocks(), which, *data,
+                         options_.products.num_threads, progress));
+  std::vector<Block> fitted(which.size());
+  for (size_t b = 0; b < fitted.size(); ++b) {
+    fitted[b].curvature = std::move(curvatures[b]);
+  }
+  INFLUENCE_RETURN_IF_ERROR(SetOperations(fitted));
+  if (options_.preconditioner == CgPreconditioner::kJacobi) {
+    INFLUENCE_ASSIGN_OR_RETURN(
+        const std::shared_ptr<const GradientProvider> restricted,
+        provider().Restrict(blocks().parameters()));
+    INFLUENCE_ASSIGN_OR_RETURN(
+        at::Tensor diagonal, GaussNewtonDiagonal(*restricted, *data, progress));
+    INFLUENCE_ASSIGN_OR_RETURN(std::vector<at::Tensor> parts,
+                               blocks().Split(diagonal));
+    for (size_t b = 0; b < fitted.size(); ++b) {
+      fitted[b].diagonal = parts[b].clone();
+    }
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(
+      std::vector<std::shared_ptr<const Operator>> operators,
+      MakeOperators(fitted, values, data));
+  fitted_ = std::move(fitted);
+  values_ = std::move(values);
+  auto_values_ = std::move(auto_values);
+  const bool all_formed =
+      std::find(which.begin(), which.end(), false) == which.end();
+  data_ = all_formed ? nullptr : std::move(data);
+  return operators;
+}
+
+absl::Status CgInfluence::SetOperations(std::vector<Block>& fitted) const {
+  for (size_t b = 0; b < fitted.size(); ++b) {
+    if (fitted[b].curvature.defined()) continue;
+    INFLUENCE_ASSIGN_OR_RETURN(
+        std::shared_ptr<const GradientProvider> restricted,
+        provider().Restrict(blocks().blocks()[b].parameters));
+    fitted[b].operation =
+        CreateCurvatureOperation(options_.curvature, std::move(restricted));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::shared_ptr<const Operator>>>
+CgInfluence::MakeOperators(
+    const std::vector<Block>& fitted, const std::vector<double>& regularization,
+    const std::shared_ptr<const BatchSequence>& data) const {
+  std::vector<std::shared_ptr<const Operator>> operators;
+  for (size_t b = 0; b < fitted.size(); ++b) {
+    const auto make =
+        [&]() -> absl::StatusOr<std::shared_ptr<const ConjugateGradient>> {
+      ConjugateGradientOptions options;
+      options.relative_tolerance = options_.relative_tolerance;
+      options.max_iterations = options_.max_iterations;
+      options.block = options_.block;
+      std::shared_ptr<const Operator> a;
+      if (fitted[b].curvature.defined()) {
+        options.dtype = at::kDouble;
+        INFLUENCE_ASSIGN_OR_RETURN(
+            a, DenseOperator::Create(fitted[b].curvature, regularization[b]));
+      } else {
+        BatchAveragingOptions averaging;
+        averaging.regularization = regularization[b];
+        averaging.merge_small_batches = true;
+        INFLUENCE_ASSIGN_OR_RETURN(
+            a, BatchAveragingOperator::Create(fitted[b].operation, data,
+                                              averaging));
+      }
+      if (fitted[b].diagonal.defined()) {
+        INFLUENCE_ASSIGN_OR_RETURN(options.preconditioner,
+                                   JacobiPreconditioner::Create(
+                                       fitted[b].diagonal, regularization[b]));
+      }
+      return ConjugateGradient::Create(std::move(a), options);
+    };
+    absl::StatusOr<std::shared_ptr<const ConjugateGradient>> cg = make();
+    if (!cg.ok()) return InBlock(blocks().blocks()[b].name, cg.status());
+    operators.push_back(*std::move(cg));
+  }
+  return operators;
+}
+
+absl::StatusOr<std::unique_ptr<ComposableInfluence>>
+CgInfluence::WithRegularization(const Regularization& regularization) const {
+  INFLUENCE_RETURN_IF_ERROR(CheckFitted());
+  std::vector<double> values;
+  if (!regularization.is_auto()) {
+    INFLUENCE_ASSIGN_OR_RETURN(values, regularization.Resolve(blocks()));
+  } else if (auto_values_.empty()) {
+    return absl::FailedPreconditionError(
+        "regularization: found auto, expected values: the model was fitted "
+        "with values and has not kept the gradients' norms");
+  } else {
+    values = auto_values_;
+  }
+  std::unique_ptr<CgInfluence> other(new CgInfluence(*this));
+  other->options_.regularization = regularization;
+  INFLUENCE_ASSIGN_OR_RETURN(
+      std::vector<std::shared_ptr<const Operator>> operators,
+      MakeOperators(fitted_, values, data_));
+  other->values_ = std::move(values);
+  INFLUENCE_RETURN_IF_ERROR(
+      other->SetOperators(std::move(operators), num_fitted_samples()));
+  return other;
+}
+
+absl::StatusOr<FittedState> CgInfluence::DoExportState() const {
+  FittedState state;
+  state.method = std::string(kMethod);
+  state.options = {
+      {kCurvatureOption, std::string(CurvatureName(options_.curvature))},
+      {kToleranceOption, NumberText(options_.relative_tolerance)},
+      {kMaxIterationsOption, absl::StrCat(options_.max_iterations)},
+      {kBlockOption, options_.block ? "1" : "0"},
+      {kPreconditionerOption,
+       std::string(CgPreconditionerName(options_.preconditioner))}};
+  std::string& formed = state.options[kFormedOption];
+  state.regularization = values_;
+  state.auto_regularization = auto_values_;
+  for (size_t b = 0; b < fitted_.size(); ++b) {
+    const std::string& name = blocks().blocks()[b].name;
+    formed += fitted_[b].curvature.defined() ? '1' : '0';
+    if (fitted_[b].curvature.defined()) {
+      state.arrays.push_back({CurvatureArray(name), fitted_[b].curvature});
+    }
+    if (fitted_[b].diagonal.defined()) {
+      state.arrays.push_back({DiagonalArray(name), fitted_[b].diagonal});
+    }
+  }
+  return state;
+}
+
+absl::StatusOr<std::unique_ptr<CgInfluence>> CgInfluence::Restore(
+    std::shared_ptr<const GradientProvider> provider, const FittedState& state,
+    std::shared_ptr<const BatchSequence> data,
+    std::optional<PerSampleFunction> query_function) {
+  if (provider == nullptr) {
+    return absl::InvalidArgumentError("provider: is null");
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(ParameterBlocks blocks,
+                             BlocksOfState(state, kMethod, provider->model()));
+  CgInfluenceOptions options;
+  options.query_function = std::move(query_function);
+  INFLUENCE_ASSIGN_OR_RETURN(const std::string curvature,
+                             OptionOfState(state, kCurvatureOption));
+  INFLUENCE_ASSIGN_OR_RETURN(options.curvature, ParseCurvature(curvature));
+  INFLUENCE_ASSIGN_OR_RETURN(options.relative_tolerance,
+                             NumberOfState(state, kToleranceOption));
+  INFLUENCE_ASSIGN_OR_RETURN(options.max_iterations,
+                             IntegerOfState(state, kMaxIterationsOption));
+  INFLUENCE_ASSIGN_OR_RETURN(const int64_t block,
+                             IntegerOfState(state, kBlockOption));
+  options.block = block != 0;
+  INFLUENCE_ASSIGN_OR_RETURN(const std::string preconditioner,
+                             OptionOfState(state, kPreconditionerOption));
+  INFLUENCE_ASSIGN_OR_RETURN(options.preconditioner,
+                             ParseCgPreconditioner(preconditioner));
+  INFLUENCE_ASSIGN_OR_RETURN(const std::string formed,
+                             OptionOfState(state, kFormedOption));
+  if (formed.size() != blocks.blocks().size() ||
+      state.regularization.size() != blocks.blocks().size()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "fitted state: found ", state.regularization.size(),
+        " regularizations and ", formed.size(), " kinds of products, expected ",
+        blocks.blocks().size(), " of each"));
+  }
+  std::vector<Block> fitted(formed.size());
+  for (size_t b = 0; b < fitted.size(); ++b) {
+    const ParameterBlock& of = blocks.blocks()[b];
+    if (formed[b] == '1') {
+      INFLUENCE_ASSIGN_OR_RETURN(fitted[b].curvature,
+                                 ArrayOfState(state, CurvatureArray(of.name),
+                                              at::kDouble, {of.size, of.size}));
+    } else if (data == nullptr) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "data: is null, expected the training data, with which block ",
+          of.name, " is solved for"));
+    } else if (data->num_samples() != state.num_fitted_samples) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "data: found ", data->num_samples(), " samples, expected the ",
+          state.num_fitted_samples, " of the fit"));
+    }
+    if (options.preconditioner == CgPreconditioner::kJacobi) {
+      INFLUENCE_ASSIGN_OR_RETURN(
+          fitted[b].diagonal,
+          ArrayOfState(state, DiagonalArray(of.name), at::kDouble, {of.size}));
+    }
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(
+      std::unique_ptr<CgInfluence> influence,
+      Create(std::move(provider), std::move(blocks), options));
+  INFLUENCE_RETURN_IF_ERROR(influence->SetOperations(fitted));
+  INFLUENCE_ASSIGN_OR_RETURN(
+      std::vector<std::shared_ptr<const Operator>> operators,
+      influence->MakeOperators(fitted, state.regularization, data));
+  influence->fitted_ = std::move(fitted);
+  influence->values_ = state.regularization;
+  influence->auto_values_ = state.auto_regularization;
+  influence->data_ = std::move(data);
+  INFLUENCE_RETURN_IF_ERROR(
+      influence->SetOperators(std::move(operators), state.num_fitted_samples));
+  return influence;
+}
+
+}  // namespace influence

@@ -1,0 +1,142 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+//
+// Influence functions by conjugate gradients: the fit keeps the data, and
+// A = C + lambda I of each block is solved for the gradients of the queries
+// when they come.
+#ifndef INFLUENCE_INFLUENCE_CG_INFLUENCE_H_
+#define INFLUENCE_INFLUENCE_CG_INFLUENCE_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "ATen/core/Tensor.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/progress.h"
+#include "gradients/batch_sequence.h"
+#include "gradients/gradient_provider.h"
+#include "gradients/parameter_blocks.h"
+#include "gradients/per_sample_function.h"
+#include "influence/composable_influence.h"
+#include "influence/curvature_products.h"
+#include "influence/fitted_state.h"
+#include "influence/regularization.h"
+#include "operators/batch_operation.h"
+#include "operators/curvature.h"
+#include "operators/operator.h"
+
+namespace influence {
+
+enum class CgPreconditioner {
+  kNone,
+  kJacobi,    // JacobiPreconditioner
+  kNystroem,  // NystroemPreconditioner
+};
+
+// "none", "jacobi", "nystroem".
+absl::string_view CgPreconditionerName(CgPreconditioner preconditioner);
+
+// kInvalidArgument listing the names for another one.
+absl::StatusOr<CgPreconditioner> ParseCgPreconditioner(absl::string_view name);
+
+struct CgInfluenceOptions {
+  Curvature curvature = Curvature::kGeneralizedGaussNewton;
+  Regularization regularization;  // Auto.
+
+  // Differentiated on the query side; the provider's loss where not given.
+  std::optional<PerSampleFunction> query_function;
+
+  // As in ConjugateGradientOptions.
+  double relative_tolerance = 1e-5;
+  int64_t max_iterations = 1000;
+  bool block = true;
+
+  CgPreconditioner preconditioner = CgPreconditioner::kNone;
+
+  // How C is multiplied with. Where it is formed it is taken as one matrix of
+  // P_b products against min(max_iterations, 32) products a query, and solves
+  // run in float64.
+  CurvatureProductsOptions products;
+};
+
+// Thread-safe after Fit(). Solves report how they ended by query
+// (PreparedQueries::solve_reports(), InfluenceFactorsWithReports()). Memory
+// after the fit: 8 P_b^2 bytes of a block whose curvature is formed, and the
+// data while some block's is not.
+class CgInfluence : public ComposableInfluence {
+ public:
+  // kInvalidArgument if `provider` is null, an option is out of range or the
+  // regularization does not fit the blocks.
+  static absl::StatusOr<std::unique_ptr<CgInfluence>> Create(
+      std::shared_ptr<const GradientProvider> provider, ParameterBlocks blocks,
+      const CgInfluenceOptions& options = {});
+
+  // From ExportState(). `data` is the training data of the fit, and may be null
+  // if every block's curvature was formed. kInvalidArgument if the state is of
+  // another method or does not fit the model, or the data is missing or has
+  // another number of samples.
+  static absl::StatusOr<std::unique_ptr<CgInfluence>> Restore(
+      std::shared_ptr<const GradientProvider> provider,
+      const FittedState& state,
+      std::shared_ptr<const BatchSequence> data = nullptr,
+      std::optional<PerSampleFunction> query_function = std::nullopt);
+
+  bool is_thread_safe() const override { return true; }
+
+  std::vector<BlockReport> report() const override;
+
+  const CgInfluenceOptions& options() const { return options_; }
+
+  // Whether the curvature of each block was formed; empty before Fit().
+  std::vector<bool> formed() const;
+
+  // Shares all that the fit found. Auto() is kFailedPrecondition unless the fit
+  // was made with it.
+  absl::StatusOr<std::unique_ptr<ComposableInfluence>> WithRegularization(
+      const Regularization& regularization) const override;
+
+ protected:
+  // Reads the data once for each of: a regularization of Auto(), the forming of
+  // curvatures, a preconditioner.
+  absl::StatusOr<std::vector<std::shared_ptr<const Operator>>> FitOperators(
+      std::shared_ptr<const BatchSequence> data,
+      ProgressReporter* progress) override;
+
+  // Arrays "<block>/curvature" [P_b, P_b] where it was formed and
+  // "<block>/diagonal" [P_b] with kJacobi, float64.
+  absl::StatusOr<FittedState> DoExportState() const override;
+
+ private:
+  // What does not depend on the regularization.
+  struct Block {
+    at::Tensor curvature;  // Undefined unless formed.
+    std::shared_ptr<const BatchOperation> operation;  // Unless formed.
+    at::Tensor diagonal;                              // With kJacobi.
+  };
+
+  CgInfluence(std::shared_ptr<const GradientProvider> provider,
+              ParameterBlocks blocks, CgInfluenceOptions options);
+  CgInfluence(const CgInfluence&) = default;
+
+  // Products for the blocks without a formed curvature.
+  absl::Status SetOperations(std::vector<Block>& fitted) const;
+
+  // A conjugate gradient operator for each block.
+  absl::StatusOr<std::vector<std::shared_ptr<const Operator>>> MakeOperators(
+      const std::vector<Block>& fitted,
+      const std::vector<double>& regularization,
+      const std::shared_ptr<const BatchSequence>& data) const;
+
+  CgInfluenceOptions options_;
+  std::vector<Block> fitted_;
+  std::vector<double> values_;       // lambda by block.
+  std::vector<double> auto_values_;  // Empty unless the fit needed them.
+  std::shared_ptr<const BatchSequence> data_;  // Null unless it is read again.
+};
+
+}  // namespace influence
+
+#endif  // INFLUENCE_INFLUENCE_CG_INFLUENCE_H_

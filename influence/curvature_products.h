@@ -1,0 +1,80 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+//
+// How iterative methods take products with the curvature of a block: with the
+// formed matrix, or from the model and the data at every product.
+#ifndef INFLUENCE_INFLUENCE_CURVATURE_PRODUCTS_H_
+#define INFLUENCE_INFLUENCE_CURVATURE_PRODUCTS_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "ATen/core/Tensor.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/progress.h"
+#include "gradients/batch.h"
+#include "gradients/batch_sequence.h"
+#include "gradients/gradient_provider.h"
+#include "gradients/parameter_blocks.h"
+#include "operators/curvature.h"
+
+namespace influence {
+
+enum class CurvatureProducts {
+  kAutomatic,   // kFormed where BlocksToForm() says so, else kMatrixFree.
+  kFormed,      // From the dense matrix, formed by the fit: P_b products.
+  kMatrixFree,  // From the model and the data, read at every product.
+};
+
+struct CurvatureProductsOptions {
+  CurvatureProducts kind = CurvatureProducts::kAutomatic;
+
+  // Of kAutomatic: how many queries are likely to be solved for in all, >= 1,
+  // and what the formed matrices of all blocks may take, >= 0.
+  int64_t expected_queries = 256;
+  int64_t max_formed_bytes = int64_t{1} << 30;
+
+  int num_threads = 0;  // Of the forming, as in DenseCurvatureOptions.
+};
+
+// kInvalidArgument, naming the option, if one is out of range.
+absl::Status ValidateCurvatureProducts(const CurvatureProductsOptions& options);
+
+// Which blocks to form, with `num_matrices` matrices of 8 P_b^2 bytes each,
+// where a query takes `iterations` products of one of them. kAutomatic: those
+// with num_matrices * P_b <= expected_queries * iterations, in their order as
+// long as they fit in max_formed_bytes together.
+std::vector<bool> BlocksToForm(const CurvatureProductsOptions& options,
+                               const ParameterBlocks& blocks,
+                               int64_t num_matrices, int64_t iterations);
+
+// FormDenseCurvature() of the blocks that are true in `which`; undefined for
+// the others. Reads nothing if none is.
+absl::StatusOr<std::vector<at::Tensor>> FormSelectedBlocks(
+    Curvature curvature, const GradientProvider& provider,
+    const ParameterBlocks& blocks, const std::vector<bool>& which,
+    const BatchSequence& data, int num_threads,
+    ProgressReporter* progress = nullptr);
+
+// One batch of a sequence as a sequence of its own.
+class OneBatchSequence : public BatchSequence {
+ public:
+  // `data` is not null, 0 <= index < data->num_batches(), `num_samples` the
+  // size of that batch.
+  OneBatchSequence(std::shared_ptr<const BatchSequence> data, int64_t index,
+                   int64_t num_samples);
+
+  int64_t num_batches() const override { return 1; }
+  int64_t num_samples() const override { return num_samples_; }
+  absl::StatusOr<Batch> Get(int64_t index) const override;
+
+ private:
+  std::shared_ptr<const BatchSequence> data_;
+  int64_t index_;
+  int64_t num_samples_;
+};
+
+}  // namespace influence
+
+#endif  // INFLUENCE_INFLUENCE_CURVATURE_PRODUCTS_H_
