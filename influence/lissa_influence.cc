@@ -1,0 +1,402 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+#include "influence/lissa_influence.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <numeric>
+#include <string>
+#include <utility>
+
+#include "ATen/ops/empty.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "base/status_macros.h"
+#include "base/torch_boundary.h"
+#include "base/validators.h"
+#include "gradients/batch.h"
+#include "operators/batch_averaging_operator.h"
+#include "operators/batch_operation.h"
+#include "operators/dense_operator.h"
+
+namespace influence {
+namespace {
+
+constexpr absl::string_view kMethod = "lissa";
+constexpr char kCurvatureOption[] = "curvature";
+constexpr char kScaleOption[] = "scale";
+constexpr char kDampenOption[] = "dampen";
+constexpr char kMaxIterationsOption[] = "max_iterations";
+constexpr char kToleranceOption[] = "tolerance";
+constexpr char kSeedOption[] = "seed";
+constexpr char kFormedOption[] = "formed";
+constexpr char kAutomaticScale[] = "auto";
+constexpr char kBatchSizesArray[] = "batch_sizes";
+constexpr char kScalesArray[] = "scales";
+
+// Iterations that a query usually takes at most, for what is worth forming.
+constexpr int64_t kUsualIterations = 200;
+
+std::string CurvaturesArray(const std::string& block) {
+  return absl::StrCat(block, "/curvatures");
+}
+
+absl::Status InBlock(const std::string& block, const absl::Status& status) {
+  return absl::Status(status.code(),
+                      absl::StrCat("block ", block, ": ", status.message()));
+}
+
+absl::StatusOr<std::vector<int64_t>> BatchSizes(const BatchSequence& data) {
+  std::vector<int64_t> sizes;
+  for (int64_t i = 0; i < data.num_batches(); ++i) {
+    INFLUENCE_ASSIGN_OR_RETURN(const Batch batch, data.Get(i));
+    INFLUENCE_RETURN_IF_ERROR(ValidateBatch(batch));
+    sizes.push_back(batch.size());
+  }
+  return sizes;
+}
+
+// Without what Create() of an operator would need operators to check.
+absl::Status ValidateOptions(const LissaInfluenceOptions& options) {
+  if (options.scale.has_value()) {
+    INFLUENCE_RETURN_IF_ERROR(ValidatePositive("scale", *options.scale));
+  }
+  if (!(options.dampen >= 0 && options.dampen < 1)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("dampen: found ", options.dampen, ", expected [0, 1)"));
+  }
+  if (options.max_iterations < 1) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "max_iterations: found ", options.max_iterations, ", expected >= 1"));
+  }
+  INFLUENCE_RETURN_IF_ERROR(
+      ValidatePositive("relative_tolerance", options.relative_tolerance));
+  return ValidateCurvatureProducts(options.products);
+}
+
+template <typename T>
+at::Tensor VectorTensor(const std::vector<T>& values, at::ScalarType dtype) {
+  at::Tensor tensor = at::empty({static_cast<int64_t>(values.size())}, dtype);
+  std::copy(values.begin(), values.end(), tensor.data_ptr<T>());
+  return tensor;
+}
+
+template <typename T>
+std::vector<T> TensorVector(const at::Tensor& tensor) {
+  const at::Tensor values = tensor.contiguous();
+  const T* data = values.data_ptr<T>();
+  return {data, data + values.numel()};
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<LissaInfluence>> LissaInfluence::Create(
+    std::shared_ptr<const GradientProvider> provider, ParameterBlocks blocks,
+    const LissaInfluenceOptions& options) {
+  if (provider == nullptr) {
+    return absl::InvalidArgumentError("provider: is null");
+  }
+  INFLUENCE_RETURN_IF_ERROR(ValidateOptions(options));
+  if (!options.regularization.is_auto()) {
+    INFLUENCE_RETURN_IF_ERROR(options.regularization.Resolve(blocks).status());
+  }
+  return std::unique_ptr<LissaInfluence>(
+      new LissaInfluence(std::move(provider), std::move(blocks), options));
+}
+
+LissaInfluence::LissaInfluence(std::shared_ptr<const GradientProvider> provider,
+                               ParameterBlocks blocks,
+                               LissaInfluenceOptions options)
+    : ComposableInfluence(std::move(provider), std::move(blocks),
+                          options.query_function),
+      options_(std::move(options)) {}
+
+std::vector<BlockReport> LissaInfluence::report() const {
+  std::vector<BlockReport> report;
+  for (size_t b = 0; b < inverses_.size(); ++b) {
+    const ParameterBlock& block = blocks().blocks()[b];
+    report.push_back({block.name,
+                      block.size,
+                      values_[b],
+                      std::nullopt,
+                      {absl::StrCat("scale ", inverses_[b]->scale())}});
+  }
+  return report;
+}
+
+std::vector<double> LissaInfluence::scales() const {
+  std::vector<double> scales;
+  for (const auto& inverse : inverses_) scales.push_back(inverse->scale());
+  return scales;
+}
+
+std::vector<bool> LissaInfluence::formed() const {
+  std::vector<bool> formed;
+  for (const at::Tensor& curvature : curvatures_) {
+    formed.push_back(curvature.defined());
+  }
+  return formed;
+}
+
+absl::StatusOr<std::vector<std::shared_ptr<const Operator>>>
+LissaInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
+                             ProgressReporter* progress) {
+  // Fitted aside, lest a failure change this model.
+  LissaInfluence fit(*this);
+  INFLUENCE_ASSIGN_OR_RETURN(fit.batch_sizes_, BatchSizes(*data));
+  fit.data_ = std::move(data);
+  fit.auto_values_.clear();
+  if (options_.regularization.is_auto()) {
+    INFLUENCE_ASSIGN_OR_RETURN(
+        fit.auto_values_, AutoRegularization(provider(), blocks(), *fit.data_));
+    fit.values_ = fit.auto_values_;
+  } else {
+    INFLUENCE_ASSIGN_OR_RETURN(fit.values_,
+                               options_.regularization.Resolve(blocks()));
+  }
+  const auto num_batches = static_cast<int64_t>(fit.batch_sizes_.size());
+  const std::vector<bool> which =
+      BlocksToForm(options_.products, blocks(), num_batches,
+                   std::min(options_.max_iterations, kUsualIterations));
+  fit.curvatures_.assign(which.size(), at::Tensor());
+  const bool any = std::find(which.begin(), which.end(), true) != which.end();
+  ProgressStage stage(progress, "curvature", any ? num_batches : 0, "batches");
+  for (int64_t t = 0; any && t < num_batches; ++t) {
+    const OneBatchSequence batch(fit.data_, t, fit.batch_sizes_[t]);
+    INFLUENCE_ASSIGN_OR_RETURN(
+        std::vector<at::Tensor> of_batch,
+        FormSelectedBlocks(options_.curvature, provider(), blocks(), which,
+                           batch, options_.products.num_threads));
+    INFLUENCE_RETURN_IF_ERROR(CatchTorch("curvatures", [&] {
+      for (size_t b = 0; b < which.size(); ++b) {
+        if (!which[b]) continue;
+        const int64_t size = blocks().blocks()[b].size;
+        if (t == 0) {
+          fit.curvatures_[b] =
+              at::empty({num_batches, size, size}, provider().model().dtype());
+        }
+        fit.curvatures_[b][t].copy_(of_batch[b]);
+      }
+      return absl::OkStatus();
+    }));
+    stage.Advance();
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(fit.inverses_, fit.MakeOperators(fit.values_));
+  const bool all = std::find(which.begin(), which.end(), false) == which.end();
+  if (all) fit.data_ = nullptr;
+  batch_sizes_ = std::move(fit.batch_sizes_);
+  curvatures_ = std::move(fit.curvatures_);
+  inverses_ = std::move(fit.inverses_);
+  values_ = std::move(fit.values_);
+  auto_values_ = std::move(fit.auto_values_);
+  data_ = std::move(fit.data_);
+  return std::vector<std::shared_ptr<const Operator>>(inverses_.begin(),
+                                                      inverses_.end());
+}
+
+absl::StatusOr<std::vector<std::shared_ptr<const Lissa>>>
+LissaInfluence::MakeOperators(const std::vector<double>& regularization,
+                              const std::vector<double>& scales) const {
+  std::vector<std::shared_ptr<const Lissa>> inverses;
+  for (size_t b = 0; b < curvatures_.size(); ++b) {
+    const auto make = [&]() -> absl::StatusOr<std::shared_ptr<const Lissa>> {
+      INFLUENCE_ASSIGN_OR_RETURN(
+          std::shared_ptr<const GradientProvider> restricted,
+          provider().Restrict(blocks().blocks()[b].parameters));
+      const std::shared_ptr<const BatchOperation> operation =
+          CreateCurvatureOperation(options_.curvature, std::move(restricted));
+      BatchAveragingOptions averaging;
+      averaging.regularization = regularization[b];
+      std::vector<LissaBatch> batches;
+      for (size_t t = 0; t < batch_sizes_.size(); ++t) {
+        const auto index = static_cast<int64_t>(t);
+        std::shared_ptr<const Operator> a;
+        if (curvatures_[b].defined()) {
+          INFLUENCE_ASSIGN_OR_RETURN(
+              a,
+              DenseOperator::Create(curvatures_[b][index], regularization[b]));
+        } else {
+          INFLUENCE_ASSIGN_OR_RETURN(
+              a, BatchAveragingOperator::Create(
+                     operation,
+                     std::make_shared<const OneBatchSequence>(data_, index,
+                                                              batch_sizes_[t]),
+                     averaging));
+        }
+        batches.push_back({std::move(a), batch_sizes_[t]});
+      }
+      LissaOptions options;
+      options.scale = options_.scale;
+      if (!scales.empty()) options.scale = scales[b];
+      options.dampen = options_.dampen;
+      options.max_iterations = options_.max_iterations;
+      options.relative_tolerance = options_.relative_tolerance;
+      options.seed = options_.seed;
+      options.dtype = provider().model().dtype();
+      return Lissa::Create(std::move(batches), options);
+    };
+    absl::StatusOr<std::shared_ptr<const Lissa>> inverse = make();
+    if (!inverse.ok()) {
+      return InBlock(blocks().blocks()[b].name, inverse.status());
+    }
+    inverses.push_back(*std::move(inverse));
+  }
+  return inverses;
+}
+
+absl::Status LissaInfluence::SetInverses(
+    std::vector<std::shared_ptr<const Lissa>> inverses,
+    int64_t num_fitted_samples) {
+  inverses_ = std::move(inverses);
+  return SetOperators(std::vector<std::shared_ptr<const Operator>>(
+                          inverses_.begin(), inverses_.end()),
+                      num_fitted_samples);
+}
+
+absl::StatusOr<std::unique_ptr<ComposableInfluence>>
+LissaInfluence::WithRegularization(const Regularization& regularization) const {
+  INFLUENCE_RETURN_IF_ERROR(CheckFitted());
+  std::vector<double> values;
+  if (!regularization.is_auto()) {
+    INFLUENCE_ASSIGN_OR_RETURN(values, regularization.Resolve(blocks()));
+  } else if (auto_values_.empty()) {
+    return absl::FailedPreconditionError(
+        "regularization: found auto, expected values: the model was fitted "
+        "with values and has not kept the gradients' norms");
+  } else {
+    values = auto_values_;
+  }
+  std::unique_ptr<LissaInfluence> other(new LissaInfluence(*this));
+  other->options_.regularization = regularization;
+  INFLUENCE_ASSIGN_OR_RETURN(std::vector<std::shared_ptr<const Lissa>> inverses,
+                             MakeOperators(values));
+  other->values_ = std::move(values);
+  INFLUENCE_RETURN_IF_ERROR(
+      other->SetInverses(std::move(inverses), num_fitted_samples()));
+  return other;
+}
+
+absl::StatusOr<FittedState> LissaInfluence::DoExportState() const {
+  FittedState state;
+  state.method = std::string(kMethod);
+  state.options = {
+      {kCurvatureOption, std::string(CurvatureName(options_.curvature))},
+      {kScaleOption, options_.scale.has_value() ? NumberText(*options_.scale)
+                                                : kAutomaticScale},
+      {kDampenOption, NumberText(options_.dampen)},
+      {kMaxIterationsOption, absl::StrCat(options_.max_iterations)},
+      {kToleranceOption, NumberText(options_.relative_tolerance)},
+      {kSeedOption, absl::StrCat(options_.seed)}};
+  state.regularization = values_;
+  state.auto_regularization = auto_values_;
+  return CatchTorch("fitted state", [&]() -> absl::StatusOr<FittedState> {
+    state.arrays.push_back(
+        {kBatchSizesArray, VectorTensor(batch_sizes_, at::kLong)});
+    state.arrays.push_back({kScalesArray, VectorTensor(scales(), at::kDouble)});
+    std::string& formed = state.options[kFormedOption];
+    for (size_t b = 0; b < curvatures_.size(); ++b) {
+      formed += curvatures_[b].defined() ? '1' : '0';
+      if (!curvatures_[b].defined()) continue;
+      state.arrays.push_back(
+          {CurvaturesArray(blocks().blocks()[b].name), curvatures_[b]});
+    }
+    return std::move(state);
+  });
+}
+
+absl::StatusOr<std::unique_ptr<LissaInfluence>> LissaInfluence::Restore(
+    std::shared_ptr<const GradientProvider> provider, const FittedState& state,
+    std::shared_ptr<const BatchSequence> data,
+    std::optional<PerSampleFunction> query_function) {
+  if (provider == nullptr) {
+    return absl::InvalidArgumentError("provider: is null");
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(ParameterBlocks blocks,
+                             BlocksOfState(state, kMethod, provider->model()));
+  LissaInfluenceOptions options;
+  options.query_function = std::move(query_function);
+  INFLUENCE_ASSIGN_OR_RETURN(const std::string curvature,
+                             OptionOfState(state, kCurvatureOption));
+  INFLUENCE_ASSIGN_OR_RETURN(options.curvature, ParseCurvature(curvature));
+  INFLUENCE_ASSIGN_OR_RETURN(const std::string scale,
+                             OptionOfState(state, kScaleOption));
+  if (scale != kAutomaticScale) {
+    INFLUENCE_ASSIGN_OR_RETURN(options.scale,
+                               NumberOfState(state, kScaleOption));
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(options.dampen,
+                             NumberOfState(state, kDampenOption));
+  INFLUENCE_ASSIGN_OR_RETURN(options.max_iterations,
+                             IntegerOfState(state, kMaxIterationsOption));
+  INFLUENCE_ASSIGN_OR_RETURN(options.relative_tolerance,
+                             NumberOfState(state, kToleranceOption));
+  INFLUENCE_ASSIGN_OR_RETURN(const std::string seed,
+                             OptionOfState(state, kSeedOption));
+  if (!absl::SimpleAtoi(seed, &options.seed)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "fitted state: found seed \"", seed, "\", expected a number"));
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(const std::string formed,
+                             OptionOfState(state, kFormedOption));
+  const size_t num_blocks = blocks.blocks().size();
+  if (formed.size() != num_blocks ||
+      state.regularization.size() != num_blocks) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("fitted state: found ", state.regularization.size(),
+                     " regularizations and ", formed.size(),
+                     " kinds of products, expected ", num_blocks, " of each"));
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const at::Tensor batch_sizes,
+      ArrayOfState(state, kBatchSizesArray, at::kLong, {-1}));
+  INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor scales,
+                             ArrayOfState(state, kScalesArray, at::kDouble,
+                                          {static_cast<int64_t>(num_blocks)}));
+  INFLUENCE_ASSIGN_OR_RETURN(
+      std::unique_ptr<LissaInfluence> influence,
+      Create(std::move(provider), std::move(blocks), options));
+  influence->batch_sizes_ = TensorVector<int64_t>(batch_sizes);
+  influence->curvatures_.resize(num_blocks);
+  bool needs_data = false;
+  for (size_t b = 0; b < num_blocks; ++b) {
+    const ParameterBlock& block = influence->blocks().blocks()[b];
+    if (formed[b] != '1') {
+      needs_data = true;
+      continue;
+    }
+    INFLUENCE_ASSIGN_OR_RETURN(
+        influence->curvatures_[b],
+        ArrayOfState(state, CurvaturesArray(block.name),
+                     influence->provider().model().dtype(),
+                     {batch_sizes.size(0), block.size, block.size}));
+  }
+  if (needs_data) {
+    if (data == nullptr) {
+      return absl::InvalidArgumentError(
+          "data: is null, expected the training data, which this fit solves "
+          "with");
+    }
+    INFLUENCE_ASSIGN_OR_RETURN(const std::vector<int64_t> sizes,
+                               BatchSizes(*data));
+    if (sizes != influence->batch_sizes_) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "data: found ", sizes.size(), " batches of ",
+          std::accumulate(sizes.begin(), sizes.end(), int64_t{0}),
+          " samples, expected the ", influence->batch_sizes_.size(),
+          " batches of the fit of ", state.num_fitted_samples,
+          " samples, in the same sizes"));
+    }
+    influence->data_ = std::move(data);
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(
+      std::vector<std::shared_ptr<const Lissa>> inverses,
+      influence->MakeOperators(state.regularization,
+                               TensorVector<double>(scales)));
+  influence->values_ = state.regularization;
+  influence->auto_values_ = state.auto_regularization;
+  INFLUENCE_RETURN_IF_ERROR(
+      influence->SetInverses(std::move(inverses), state.num_fitted_samples));
+  return influence;
+}
+
+}  // namespace influence
