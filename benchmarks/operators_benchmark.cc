@@ -1,9 +1,9 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 //
-// Products with curvature matrices, dense curvatures, and a direct influence
-// model from fit to scores, on networks with tanh, cross entropy and synthetic
-// data of fixed seed. Times are wall-clock; threads as LibTorch is set
-// (OMP_NUM_THREADS).
+// Products with curvature matrices, dense curvatures, and influence models that
+// solve directly and by iteration, from fit to scores, on networks with tanh,
+// cross entropy and synthetic data of fixed seed. Times are wall-clock; threads
+// as LibTorch is set (OMP_NUM_THREADS).
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -22,8 +22,10 @@
 #include "gradients/gradient_provider.h"
 #include "gradients/parameter_blocks.h"
 #include "gradients/per_sample_function.h"
+#include "influence/cg_influence.h"
 #include "influence/direct_influence.h"
 #include "influence/identity_influence.h"
+#include "influence/lissa_influence.h"
 #include "influence/regularization.h"
 #include "operators/batch_operation.h"
 #include "operators/curvature.h"
@@ -160,6 +162,42 @@ void BM_DirectInfluence_Scores(benchmark::State& state) {
   SetSizes(problem, data, state);
 }
 
+// Fit, solves for all queries and scores, with lambda = 0.1.
+void BM_CgInfluence_All(benchmark::State& state) {
+  const Problem& problem = kProblems[state.range(0)];
+  const Data data = MakeData(problem);
+  CgInfluenceOptions options;
+  options.regularization = OrDie(Regularization::Constant(0.1));
+  options.block = state.range(1) != 0;
+  const auto sequence = AsSequence(data.train, data.train.size());
+  for (auto _ : state) {
+    const auto model = OrDie(CgInfluence::Create(
+        data.provider,
+        ParameterBlocks::Create(data.provider->model(), BlockStructure::kFull),
+        options));
+    OrDie(model->Fit(sequence));
+    benchmark::DoNotOptimize(OrDie(model->Influences(data.test, data.train)));
+  }
+  SetSizes(problem, data, state);
+}
+
+void BM_LissaInfluence_All(benchmark::State& state) {
+  const Problem& problem = kProblems[state.range(0)];
+  const Data data = MakeData(problem);
+  LissaInfluenceOptions options;
+  options.regularization = OrDie(Regularization::Constant(0.1));
+  const auto sequence = AsSequence(data.train, 256);
+  for (auto _ : state) {
+    const auto model = OrDie(LissaInfluence::Create(
+        data.provider,
+        ParameterBlocks::Create(data.provider->model(), BlockStructure::kFull),
+        options));
+    OrDie(model->Fit(sequence));
+    benchmark::DoNotOptimize(OrDie(model->Influences(data.test, data.train)));
+  }
+  SetSizes(problem, data, state);
+}
+
 void BM_IdentityInfluence_Scores(benchmark::State& state) {
   const Problem& problem = kProblems[state.range(0)];
   const Data data = MakeData(problem);
@@ -194,6 +232,16 @@ BENCHMARK(BM_DirectInfluence_Fit)
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
 BENCHMARK(BM_DirectInfluence_Scores)
+    ->ArgNames({"problem"})
+    ->DenseRange(0, 1)
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(BM_CgInfluence_All)
+    ->ArgNames({"problem", "block"})
+    ->ArgsProduct({{0, 1}, {0, 1}})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(BM_LissaInfluence_All)
     ->ArgNames({"problem"})
     ->DenseRange(0, 1)
     ->UseRealTime()
