@@ -7,12 +7,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <iterator>
-#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -20,42 +17,10 @@
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "base/validators.h"
+#include "calculators/atomic_file.h"
 
 namespace influence {
 namespace {
-
-std::string Folder(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  if (slash == std::string::npos) return ".";
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
-
-// "<path>: found "No such file or directory", expected <expected>", with the
-// code that fits `error`.
-absl::Status ErrnoStatus(int error, absl::string_view path,
-                         absl::string_view expected) {
-  return absl::Status(
-      absl::ErrnoToStatusCode(error),
-      absl::StrCat(path, ": found \"", std::generic_category().message(error),
-                   "\", expected ", expected));
-}
-
-// pwrite() until all is written.
-absl::Status WriteAt(int descriptor, const char* data, int64_t size,
-                     int64_t offset, absl::string_view path) {
-  while (size > 0) {
-    const ssize_t written = pwrite(descriptor, data, size, offset);
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) {
-      return ErrnoStatus(written == 0 ? ENOSPC : errno, path,
-                         absl::StrCat("to write ", size, " bytes"));
-    }
-    data += written;
-    size -= written;
-    offset += written;
-  }
-  return absl::OkStatus();
-}
 
 // Takes the space on the disk now if the file system knows how to.
 absl::Status Reserve(int descriptor, int64_t size, absl::string_view path) {
@@ -69,38 +34,6 @@ absl::Status Reserve(int descriptor, int64_t size, absl::string_view path) {
   }
   return ErrnoStatus(errno, path,
                      absl::StrCat("room for ", size, " bytes on the disk"));
-}
-
-// Opens a new file beside `path`, hidden and with the permissions a new file
-// has, and sets `temporary_path`.
-absl::StatusOr<int> OpenTemporary(const std::string& path,
-                                  std::string& temporary_path) {
-  static std::atomic<uint64_t> counter = 0;
-  const std::string folder = Folder(path);
-  const size_t slash = path.rfind('/');
-  const std::string file =
-      slash == std::string::npos ? path : path.substr(slash + 1);
-  // Others may run on the same folder from other machines: a few attempts.
-  for (int attempt = 0; attempt < 100; ++attempt) {
-    temporary_path = absl::StrCat(folder == "/" ? "" : folder, "/.", file,
-                                  ".incomplete.", getpid(), ".", ++counter);
-    const int descriptor = open(temporary_path.c_str(),
-                                O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (descriptor >= 0) return descriptor;
-    if (errno == EINTR || errno == EEXIST) continue;
-    return ErrnoStatus(errno, path, absl::StrCat("a writable folder ", folder));
-  }
-  return absl::UnavailableError(absl::StrCat(
-      path, ": found no free name for a temporary file in ", folder));
-}
-
-// Makes the rename itself last; a file system that cannot is let be.
-void SyncFolder(const std::string& path) {
-  const int descriptor =
-      open(Folder(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) return;
-  fsync(descriptor);
-  close(descriptor);
 }
 
 absl::Status ValidateTarget(const std::string& path, bool overwrite) {
@@ -242,13 +175,12 @@ absl::StatusOr<std::unique_ptr<NpyWriter>> NpyWriter::Create(
   }
   std::string temporary_path;
   INFLUENCE_ASSIGN_OR_RETURN(const int descriptor,
-                             OpenTemporary(path, temporary_path));
+                             OpenTemporaryFile(path, temporary_path));
   auto writer = std::unique_ptr<NpyWriter>(
       new NpyWriter(path, std::move(temporary_path), descriptor, header_size,
                     shape, dtype, overwrite));
   INFLUENCE_RETURN_IF_ERROR(Reserve(descriptor, size, path));
-  INFLUENCE_RETURN_IF_ERROR(
-      WriteAt(descriptor, header.data(), header_size, 0, path));
+  INFLUENCE_RETURN_IF_ERROR(WriteAt(descriptor, header, 0, path));
   return writer;
 }
 
@@ -300,9 +232,11 @@ absl::Status NpyWriter::WriteRuns(const at::Tensor& values, int64_t first,
     const int64_t item_size = static_cast<int64_t>(dense.element_size());
     for (int64_t i = 0; i < count; ++i) {
       const int64_t begin = first + i * stride;
-      INFLUENCE_RETURN_IF_ERROR(WriteAt(
-          descriptor_, data + i * run_size * item_size, run_size * item_size,
-          data_offset_ + begin * item_size, path_));
+      INFLUENCE_RETURN_IF_ERROR(
+          WriteAt(descriptor_,
+                  absl::string_view(data + i * run_size * item_size,
+                                    run_size * item_size),
+                  data_offset_ + begin * item_size, path_));
       Cover(begin, begin + run_size);
     }
     return absl::OkStatus();
@@ -388,24 +322,9 @@ absl::Status NpyWriter::Commit() {
   if (fsync(descriptor_) != 0) {
     return ErrnoStatus(errno, path_, "to bring it to the disk");
   }
-  const char* from = temporary_path_.c_str();
-  const char* to = path_.c_str();
-  int result = 0;
-  if (overwrite_) {
-    result = rename(from, to);
-  } else {
-    result = renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE);
-    if (result != 0 && (errno == EINVAL || errno == ENOSYS)) {
-      // This file system cannot tell: look first.
-      INFLUENCE_RETURN_IF_ERROR(ValidateTarget(path_, overwrite_));
-      result = rename(from, to);
-    }
-  }
-  if (result != 0) {
-    return ErrnoStatus(errno, path_, "to give the file its name");
-  }
+  INFLUENCE_RETURN_IF_ERROR(Rename(temporary_path_, path_, overwrite_));
   committed_ = true;
-  SyncFolder(path_);
+  SyncFolder(ParentFolder(path_));
   return absl::OkStatus();
 }
 
