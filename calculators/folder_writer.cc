@@ -1,0 +1,368 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+#include "calculators/folder_writer.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "base/status_macros.h"
+#include "calculators/atomic_file.h"
+
+namespace influence {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Held while the folder is written; its absence marks a folder that has been
+// replaced, or has just been made.
+constexpr absl::string_view kLockFile = ".lock";
+// Held by the one that commits.
+constexpr absl::string_view kCommitFile = ".commit";
+
+std::string WithoutSlashes(absl::string_view path) {
+  while (path.size() > 1 && absl::ConsumeSuffix(&path, "/")) {
+  }
+  return std::string(path);
+}
+
+bool Exists(const std::string& path) {
+  struct stat status;
+  return lstat(path.c_str(), &status) == 0;
+}
+
+// The descriptor is that of the file which now has the name `path`.
+bool IsStillAt(int descriptor, const std::string& path) {
+  struct stat open_file;
+  struct stat named;
+  return fstat(descriptor, &open_file) == 0 &&
+         stat(path.c_str(), &named) == 0 && open_file.st_ino == named.st_ino &&
+         open_file.st_dev == named.st_dev;
+}
+
+// flock() that an interruption does not end. A file system without locks counts
+// as locked: true.
+bool Lock(int descriptor, int operation) {
+  int result = 0;
+  do {
+    result = flock(descriptor, operation);
+  } while (result != 0 && errno == EINTR);
+  return result == 0 || errno != EWOULDBLOCK;
+}
+
+// Removes a folder and what is in it, or a link to one. Files that have gone
+// meanwhile are no error.
+void RemoveFolder(const std::string& path) {
+  std::error_code error;
+  fs::remove_all(path, error);
+}
+
+// There is nothing in `folder` but a lock and temporary files.
+bool IsAsGoodAsEmpty(const std::string& folder) {
+  std::error_code error;
+  for (fs::directory_iterator entries(folder, error);
+       !error && entries != fs::directory_iterator();
+       entries.increment(error)) {
+    const std::string name = entries->path().filename().string();
+    if (name != kLockFile && !IsTemporaryName(name)) return false;
+  }
+  return !error;
+}
+
+// Removes what is in `folder` but for the lock.
+absl::Status EmptyFolder(const std::string& folder) {
+  std::error_code error;
+  fs::directory_iterator entries(folder, error);
+  for (; !error && entries != fs::directory_iterator();
+       entries.increment(error)) {
+    if (entries->path().filename() == std::string(kLockFile)) continue;
+    fs::remove_all(entries->path(), error);
+    if (error) break;
+  }
+  if (!error) return absl::OkStatus();
+  return ErrnoStatus(error.value(), folder,
+                     "to remove what an unfinished run has left");
+}
+
+// Files that a crash has left. In subfolders too; errors are let be, since
+// nothing takes these files for anything.
+void RemoveTemporaryFiles(const std::string& folder) {
+  std::error_code error;
+  fs::recursive_directory_iterator entries(folder, error);
+  for (; !error && entries != fs::recursive_directory_iterator();
+       entries.increment(error)) {
+    if (!IsTemporaryName(entries->path().filename().string())) continue;
+    std::error_code ignored;
+    fs::remove(entries->path(), ignored);
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<FolderWriter>> FolderWriter::Create(
+    const std::string& path, absl::string_view marker,
+    const FolderWriterOptions& options) {
+  std::string target = WithoutSlashes(path);
+  const std::string name = BaseName(target);
+  if (name.empty() || name == "." || name == "..") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("output path: found \"", path,
+                     "\", expected the name of a folder to be made"));
+  }
+  if (options.shared && options.unfinished != UnfinishedRun::kContinue) {
+    return absl::InvalidArgumentError(
+        "shared: found it with an unfinished run that is not continued, "
+        "expected UnfinishedRun::kContinue");
+  }
+  std::unique_ptr<FolderWriter> writer(
+      new FolderWriter(std::move(target), std::string(marker), options));
+  constexpr int kAttempts = 200;
+  for (int attempt = 1; attempt <= kAttempts; ++attempt) {
+    bool retry = false;
+    INFLUENCE_RETURN_IF_ERROR(writer->Open(attempt == kAttempts, retry));
+    if (!retry) return writer;
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  return absl::UnavailableError(
+      absl::StrCat(writer->incomplete_,
+                   ": found it changing under several processes, expected one "
+                   "to finish"));
+}
+
+FolderWriter::FolderWriter(std::string path, std::string marker,
+                           FolderWriterOptions options)
+    : path_(std::move(path)),
+      incomplete_(absl::StrCat(path_, ".incomplete")),
+      marker_(std::move(marker)),
+      options_(options) {
+  absl::MutexLock lock(&mutex_);
+  keep_ = options.keep_unfinished || options.shared;
+}
+
+absl::Status FolderWriter::CheckTarget() const {
+  struct stat status;
+  if (lstat(path_.c_str(), &status) != 0) {
+    if (errno == ENOENT) return absl::OkStatus();
+    return ErrnoStatus(errno, path_, "a path that can be looked up");
+  }
+  if (stat(path_.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) {
+    return absl::AlreadyExistsError(
+        absl::StrCat(path_, ": found a file, expected a folder or nothing"));
+  }
+  if (!Exists(absl::StrCat(path_, "/", marker_))) {
+    return absl::AlreadyExistsError(
+        absl::StrCat(path_, ": found a folder without ", marker_,
+                     ", expected an output of this kind or nothing"));
+  }
+  if (!options_.overwrite) {
+    return absl::AlreadyExistsError(absl::StrCat(
+        path_,
+        ": found an existing output, expected none (or overwriting to be "
+        "asked for)"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FolderWriter::Open(bool last, bool& retry) {
+  if (options_.unfinished == UnfinishedRun::kContinue && !options_.overwrite &&
+      Exists(absl::StrCat(path_, "/", marker_))) {
+    absl::MutexLock lock(&mutex_);
+    finished_ = true;
+    return absl::OkStatus();
+  }
+  INFLUENCE_RETURN_IF_ERROR(CheckTarget());
+
+  const bool made = mkdir(incomplete_.c_str(), 0777) == 0;
+  if (!made && errno != EEXIST) {
+    return ErrnoStatus(errno, path_,
+                       absl::StrCat("a writable folder ", ParentFolder(path_)));
+  }
+  const std::string lock_path = absl::StrCat(incomplete_, "/", kLockFile);
+  const int operation = (options_.shared ? LOCK_SH : LOCK_EX) | LOCK_NB;
+
+  // The lock file is locked before it has its name, so that whoever finds it
+  // finds it in use.
+  std::string temporary_path;
+  absl::StatusOr<int> fresh = OpenTemporaryFile(lock_path, temporary_path);
+  if (!fresh.ok()) {
+    if (fresh.status().code() == absl::StatusCode::kNotFound) {
+      retry = true;  // Committed, or removed, by another.
+      return absl::OkStatus();
+    }
+    return fresh.status();
+  }
+  int descriptor = *fresh;
+  auto close_it = absl::MakeCleanup([&] { close(descriptor); });
+  Lock(descriptor, LOCK_EX | LOCK_NB);
+  const absl::Status named =
+      Rename(temporary_path, lock_path, /*replace=*/false);
+  if (named.ok()) {
+    // Nobody was at work here: what is there is the old output, left between
+    // two steps of a Commit(), which has published the new one. Or it is none
+    // of ours.
+    if (!Exists(absl::StrCat(incomplete_, "/", marker_)) &&
+        !IsAsGoodAsEmpty(incomplete_)) {
+      unlink(lock_path.c_str());
+      return absl::AlreadyExistsError(
+          absl::StrCat(incomplete_, ": found a folder without ", marker_,
+                       ", expected nothing: it is used for unfinished output"));
+    }
+    INFLUENCE_RETURN_IF_ERROR(EmptyFolder(incomplete_));
+    if (options_.shared) Lock(descriptor, LOCK_SH | LOCK_NB);
+  } else {
+    unlink(temporary_path.c_str());
+    if (named.code() != absl::StatusCode::kAlreadyExists) {
+      retry = named.code() == absl::StatusCode::kNotFound;
+      return retry ? absl::OkStatus() : named;
+    }
+    close(descriptor);
+    descriptor = open(lock_path.c_str(), O_RDWR | O_CLOEXEC);
+    if (descriptor < 0) {
+      const int error = errno;
+      std::move(close_it).Cancel();
+      retry = error == ENOENT;
+      return retry ? absl::OkStatus()
+                   : ErrnoStatus(error, lock_path, "a writable file");
+    }
+    if (!Lock(descriptor, operation)) {
+      // One that shares as well may be setting the folder up.
+      retry = options_.shared && !last;
+      if (retry) return absl::OkStatus();
+      return absl::FailedPreconditionError(
+          absl::StrCat(path_, ": found another process writing it (", lock_path,
+                       "), expected none"));
+    }
+    if (!IsStillAt(descriptor, lock_path)) {
+      retry = true;
+      return absl::OkStatus();
+    }
+    switch (options_.unfinished) {
+      case UnfinishedRun::kRefuse:
+        return absl::AlreadyExistsError(
+            absl::StrCat(incomplete_,
+                         ": found what an unfinished run has left, expected "
+                         "nothing (or to go on with it, or to replace it)"));
+      case UnfinishedRun::kContinue:
+        // Files of others who share may be in the making.
+        if (!options_.shared) RemoveTemporaryFiles(incomplete_);
+        break;
+      case UnfinishedRun::kDiscard:
+        INFLUENCE_RETURN_IF_ERROR(EmptyFolder(incomplete_));
+        break;
+    }
+  }
+  SyncFolder(incomplete_);
+  SyncFolder(ParentFolder(path_));
+  std::move(close_it).Cancel();
+  lock_ = descriptor;
+  return absl::OkStatus();
+}
+
+FolderWriter::~FolderWriter() {
+  if (lock_ < 0) return;
+  absl::MutexLock lock(&mutex_);
+  if (!finished_ && !keep_ &&
+      IsStillAt(lock_, absl::StrCat(incomplete_, "/", kLockFile))) {
+    RemoveFolder(incomplete_);
+  }
+  close(lock_);
+}
+
+std::string FolderWriter::folder() const {
+  return finished() ? path_ : incomplete_;
+}
+
+bool FolderWriter::finished() const {
+  absl::MutexLock lock(&mutex_);
+  return finished_;
+}
+
+void FolderWriter::set_keep_unfinished(bool keep) {
+  absl::MutexLock lock(&mutex_);
+  keep_ = keep || options_.shared;
+}
+
+bool FolderWriter::FinishedByAnother() {
+  absl::MutexLock lock(&mutex_);
+  if (!finished_ && options_.shared &&
+      !IsStillAt(lock_, absl::StrCat(incomplete_, "/", kLockFile)) &&
+      Exists(absl::StrCat(path_, "/", marker_))) {
+    finished_ = true;
+  }
+  return finished_;
+}
+
+absl::Status FolderWriter::Commit(absl::FunctionRef<absl::Status()> seal) {
+  if (FinishedByAnother()) return absl::OkStatus();
+  const std::string commit_path = absl::StrCat(incomplete_, "/", kCommitFile);
+  const int commit =
+      open(commit_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (commit < 0) {
+    const int error = errno;
+    if (FinishedByAnother()) return absl::OkStatus();
+    return ErrnoStatus(error, commit_path, "a writable file");
+  }
+  const auto close_it = absl::MakeCleanup([&] { close(commit); });
+  Lock(commit, LOCK_EX);
+  // Whoever held the lock before may have committed.
+  if (FinishedByAnother()) return absl::OkStatus();
+  INFLUENCE_RETURN_IF_ERROR(seal());
+  RemoveTemporaryFiles(incomplete_);
+  SyncFolder(incomplete_);
+  INFLUENCE_RETURN_IF_ERROR(Publish());
+  unlink(absl::StrCat(path_, "/", kCommitFile).c_str());
+  unlink(absl::StrCat(path_, "/", kLockFile).c_str());
+  SyncFolder(path_);
+  absl::MutexLock lock(&mutex_);
+  finished_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status FolderWriter::Publish() {
+  // Others may have made something at the path since Create().
+  INFLUENCE_RETURN_IF_ERROR(CheckTarget());
+  const std::string parent = ParentFolder(path_);
+  if (Exists(path_)) {
+    // There only if a crash came between the steps of an earlier Commit(); it
+    // would make the folder look like an unfinished run below.
+    unlink(absl::StrCat(path_, "/", kLockFile).c_str());
+    const int result = renameat2(AT_FDCWD, incomplete_.c_str(), AT_FDCWD,
+                                 path_.c_str(), RENAME_EXCHANGE);
+    if (result == 0) {
+      // What was replaced now has the other name, and no lock file.
+      SyncFolder(parent);
+      RemoveFolder(incomplete_);
+      SyncFolder(parent);
+      return absl::OkStatus();
+    }
+    if (errno != EINVAL && errno != ENOSYS) {
+      return ErrnoStatus(errno, path_, "to be replaced");
+    }
+    // This file system cannot exchange names.
+    const std::string old = TemporaryPath(path_);
+    INFLUENCE_RETURN_IF_ERROR(Rename(path_, old, /*replace=*/false));
+    if (absl::Status status = Rename(incomplete_, path_, /*replace=*/false);
+        !status.ok()) {
+      rename(old.c_str(), path_.c_str());
+      return status;
+    }
+    RemoveFolder(old);
+  } else {
+    INFLUENCE_RETURN_IF_ERROR(Rename(incomplete_, path_, /*replace=*/false));
+  }
+  SyncFolder(parent);
+  return absl::OkStatus();
+}
+
+}  // namespace influence

@@ -1,0 +1,129 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+//
+// An output that is a folder and appears whole or not at all. Until Commit()
+// its files go into "<path>.incomplete"; Commit() gives that folder the name
+// "<path>" in one step. So what has the name is complete, an output that is
+// replaced stays untouched until the new one is whole, and what an unfinished
+// run has left can be told from a result, and gone on with.
+//
+//   INFLUENCE_ASSIGN_OR_RETURN(
+//       const auto writer, FolderWriter::Create("scores.zarr", options));
+//   ... write files into writer->folder() ...
+//   INFLUENCE_RETURN_IF_ERROR(writer->Commit());
+//
+// A lock on the unfinished folder keeps a second process away, or lets several
+// in that have all asked to share; the system releases it with its owner's last
+// breath, whatever it dies of. (On a file system without locks there is none.)
+#ifndef INFLUENCE_CALCULATORS_FOLDER_WRITER_H_
+#define INFLUENCE_CALCULATORS_FOLDER_WRITER_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+
+namespace influence {
+
+// What to do with the files that an unfinished run has left.
+enum class UnfinishedRun {
+  kRefuse,    // kAlreadyExists.
+  kContinue,  // Keep them. Nothing there is no error.
+  kDiscard,   // Remove them.
+};
+
+struct FolderWriterOptions {
+  // Replace a folder at the path, in one step at the end.
+  bool overwrite = false;
+
+  UnfinishedRun unfinished = UnfinishedRun::kRefuse;
+
+  // Other processes that share may write other files into the same folder at
+  // the same time, on one machine or several. Needs kContinue. Each calls
+  // Commit() when nothing is missing; the first one commits for all.
+  bool shared = false;
+
+  // Leave the unfinished folder where it is if Commit() has not succeeded.
+  // Always so for one that is shared.
+  bool keep_unfinished = false;
+};
+
+// Thread-safe.
+class FolderWriter {
+ public:
+  // `marker`: a file that every output of this kind has ("zarr.json"). A folder
+  // without it is never replaced, whatever the options: it is somebody's data.
+  //
+  // kAlreadyExists if there is something at `path` that may not be replaced, or
+  // an unfinished run that is neither continued nor discarded;
+  // kFailedPrecondition if another process is writing it; kPermissionDenied,
+  // kNotFound or the like if the folder cannot be made.
+  //
+  // With kContinue and without `overwrite`, a complete output at `path` is no
+  // error: see finished().
+  static absl::StatusOr<std::unique_ptr<FolderWriter>> Create(
+      const std::string& path, absl::string_view marker,
+      const FolderWriterOptions& options);
+
+  // Removes the unfinished folder, unless it is to be kept.
+  ~FolderWriter();
+  FolderWriter(const FolderWriter&) = delete;
+  FolderWriter& operator=(const FolderWriter&) = delete;
+
+  // The name of the output, without a slash at its end.
+  const std::string& path() const { return path_; }
+
+  // As in the options.
+  bool shared() const { return options_.shared; }
+
+  // Where the files are: path() if finished(), else "<path>.incomplete".
+  std::string folder() const;
+
+  // The output is complete: found so, or made so by Commit() of this or of
+  // another process.
+  bool finished() const;
+
+  // Looks whether another process that shares has committed meanwhile.
+  bool FinishedByAnother();
+
+  // Calls `seal`, which writes what marks the output as complete into folder(),
+  // removes temporary files, and gives the folder its name. Of several
+  // processes one at a time is in here; when the output is finished() already,
+  // `seal` is not called. kAlreadyExists if something appeared at the path
+  // meanwhile and not `overwrite`; errors of `seal`.
+  absl::Status Commit(absl::FunctionRef<absl::Status()> seal);
+
+  // Keeps the unfinished folder from here on, or removes it in the end.
+  void set_keep_unfinished(bool keep);
+
+ private:
+  FolderWriter(std::string path, std::string marker,
+               FolderWriterOptions options);
+
+  // Makes or joins the unfinished folder. Sets `retry` where another process
+  // came between and this is not the last attempt.
+  absl::Status Open(bool last, bool& retry);
+
+  absl::Status CheckTarget() const;
+
+  // Puts the folder in the target's place.
+  absl::Status Publish();
+
+  const std::string path_;
+  const std::string incomplete_;
+  const std::string marker_;
+  const FolderWriterOptions options_;
+  int lock_ = -1;  // A descriptor; -1 if finished from the start.
+
+  mutable absl::Mutex mutex_;
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+  bool keep_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace influence
+
+#endif  // INFLUENCE_CALCULATORS_FOLDER_WRITER_H_
