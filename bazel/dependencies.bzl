@@ -91,6 +91,13 @@ def composable_influence_dependencies():
         header = "zlib.h",
         package = "zlib1g-dev",
     )
+    _maybe(
+        system_library,
+        name = "zstd",
+        build_file = Label("//third_party/zstd:system.BUILD.bazel"),
+        header = "zstd.h",
+        package = "libzstd-dev",
+    )
 
 def _maybe(rule, name, **kwargs):
     if not native.existing_rule(name):
