@@ -14,13 +14,16 @@
 namespace influence {
 
 // Takes the chunks of a LazyChunkSequence in order: Begin(), then Add() for
-// chunk 0, 1, ... An error it returns ends the computation.
+// chunk 0, 1, ..., those it wants. An error it returns ends the computation.
 class ChunkSink {
  public:
   virtual ~ChunkSink() = default;
 
   // Forgets what an earlier use has left.
   virtual absl::Status Begin(int64_t num_chunks) = 0;
+
+  // False if chunk `index` is there already: it is neither computed nor added.
+  virtual bool Wants(int64_t /*index*/) const { return true; }
 
   virtual absl::Status Add(int64_t index, const at::Tensor& chunk) = 0;
 };
@@ -31,6 +34,9 @@ class TileSink {
   virtual ~TileSink() = default;
 
   virtual absl::Status Begin(int64_t row_chunks, int64_t column_chunks) = 0;
+
+  // As ChunkSink's. A row of which no tile is wanted is not opened.
+  virtual bool Wants(int64_t /*row*/, int64_t /*column*/) const { return true; }
 
   virtual absl::Status Add(int64_t row, int64_t column,
                            const at::Tensor& tile) = 0;

@@ -18,8 +18,12 @@
 #include "base/torch_boundary.h"
 #include "base/validators.h"
 #include "calculators/chunk_sink.h"
+#include "calculators/folder_writer.h"
 #include "calculators/npy_file.h"
 #include "calculators/npy_sink.h"
+#include "calculators/zarr_format.h"
+#include "calculators/zarr_sink.h"
+#include "calculators/zarr_store_writer.h"
 
 namespace influence {
 namespace {
@@ -124,6 +128,99 @@ class DeferredTileSink : public TileSink {
   std::optional<NpyTileSink> sink_;
 };
 
+// Describes the array as soon as the first chunk tells trailing shape and
+// dtype.
+class DeferredZarrChunkSink : public ChunkSink {
+ public:
+  DeferredZarrChunkSink(ZarrStoreWriter* store, const ZarrOptions& options,
+                        int64_t num_rows)
+      : store_(store), options_(options), num_rows_(num_rows) {}
+
+  absl::Status Begin(int64_t num_chunks) override {
+    num_chunks_ = num_chunks;
+    return absl::OkStatus();
+  }
+
+  absl::Status Add(int64_t index, const at::Tensor& chunk) override {
+    if (!sink_.has_value()) {
+      if (chunk.dim() == 0) {
+        return absl::InvalidArgumentError(
+            "chunk: found shape [], expected at least one dimension");
+      }
+      std::vector<int64_t> shape = chunk.sizes().vec();
+      shape[0] = num_rows_;
+      INFLUENCE_ASSIGN_OR_RETURN(const ZarrArrayMetadata metadata,
+                                 ZarrMetadataForTiles(shape, chunk, options_));
+      INFLUENCE_ASSIGN_OR_RETURN(ZarrArrayWriter* const array,
+                                 store_->AddArray("", metadata));
+      sink_.emplace(array, chunk.size(0));
+      INFLUENCE_RETURN_IF_ERROR(sink_->Begin(num_chunks_));
+    }
+    return sink_->Add(index, chunk);
+  }
+
+ private:
+  ZarrStoreWriter* const store_;
+  const ZarrOptions& options_;
+  const int64_t num_rows_;
+  int64_t num_chunks_ = 0;
+  std::optional<ZarrChunkSink> sink_;
+};
+
+class DeferredZarrTileSink : public TileSink {
+ public:
+  DeferredZarrTileSink(ZarrStoreWriter* store, const ZarrOptions& options,
+                       int64_t num_rows, int64_t num_columns)
+      : store_(store),
+        options_(options),
+        num_rows_(num_rows),
+        num_columns_(num_columns) {}
+
+  absl::Status Begin(int64_t row_chunks, int64_t column_chunks) override {
+    row_chunks_ = row_chunks;
+    column_chunks_ = column_chunks;
+    return absl::OkStatus();
+  }
+
+  absl::Status Add(int64_t row, int64_t column,
+                   const at::Tensor& tile) override {
+    if (!sink_.has_value()) {
+      if (tile.dim() < 2) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("tile: found shape ", ShapeString(tile),
+                         ", expected at least two dimensions"));
+      }
+      std::vector<int64_t> shape = tile.sizes().vec();
+      shape[0] = num_rows_;
+      shape[1] = num_columns_;
+      INFLUENCE_ASSIGN_OR_RETURN(const ZarrArrayMetadata metadata,
+                                 ZarrMetadataForTiles(shape, tile, options_));
+      INFLUENCE_ASSIGN_OR_RETURN(ZarrArrayWriter* const array,
+                                 store_->AddArray("", metadata));
+      sink_.emplace(array, tile.size(0), tile.size(1));
+      INFLUENCE_RETURN_IF_ERROR(sink_->Begin(row_chunks_, column_chunks_));
+    }
+    return sink_->Add(row, column, tile);
+  }
+
+ private:
+  ZarrStoreWriter* const store_;
+  const ZarrOptions& options_;
+  const int64_t num_rows_;
+  const int64_t num_columns_;
+  int64_t row_chunks_ = 0;
+  int64_t column_chunks_ = 0;
+  std::optional<ZarrTileSink> sink_;
+};
+
+// Who replaces a result does not want an unfinished one either.
+FolderWriterOptions FolderOptions(const ZarrOptions& options) {
+  FolderWriterOptions folder_options;
+  folder_options.overwrite = options.overwrite;
+  if (options.overwrite) folder_options.unfinished = UnfinishedRun::kDiscard;
+  return folder_options;
+}
+
 absl::Status NoChunks(absl::string_view name) {
   return absl::FailedPreconditionError(
       absl::StrCat(name, ": found no chunks, expected at least one"));
@@ -157,6 +254,10 @@ absl::Status LazyChunkSequence::ForEach(ChunkSink& sink,
   INFLUENCE_RETURN_IF_ERROR(sink.Begin(num_chunks_));
   ProgressStage stage(progress, name_, num_chunks_, "chunks");
   for (int64_t index = 0; index < num_chunks_; ++index) {
+    if (!sink.Wants(index)) {
+      stage.Advance();
+      continue;
+    }
     INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor chunk, Get(index));
     const absl::Status status =
         CatchTorch("computing", [&] { return sink.Add(index, chunk); });
@@ -178,6 +279,17 @@ absl::Status LazyChunkSequence::ToNpy(const std::string& path,
   return sink.Commit();
 }
 
+absl::Status LazyChunkSequence::ToZarr(const std::string& path,
+                                       const ZarrOptions& options) const {
+  if (num_chunks_ == 0) return NoChunks(name_);
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const std::unique_ptr<ZarrStoreWriter> store,
+      ZarrStoreWriter::Create(path, FolderOptions(options)));
+  DeferredZarrChunkSink sink(store.get(), options, num_rows_);
+  INFLUENCE_RETURN_IF_ERROR(ForEach(sink, options.progress));
+  return store->Commit();
+}
+
 NestedLazyChunkSequence::NestedLazyChunkSequence(
     std::string name, int64_t row_chunks, int64_t column_chunks,
     int64_t num_rows, int64_t num_columns, RowFunction open_row)
@@ -193,13 +305,20 @@ absl::Status NestedLazyChunkSequence::ForEach(
   INFLUENCE_RETURN_IF_ERROR(sink.Begin(row_chunks_, column_chunks_));
   ProgressStage stage(progress, name_, row_chunks_ * column_chunks_, "tiles");
   for (int64_t row = 0; row < row_chunks_; ++row) {
+    std::vector<int64_t> columns;
+    for (int64_t column = 0; column < column_chunks_; ++column) {
+      if (sink.Wants(row, column)) columns.push_back(column);
+    }
+    const auto skipped = column_chunks_ - static_cast<int64_t>(columns.size());
+    if (skipped > 0) stage.Advance(skipped);
+    if (columns.empty()) continue;
     const absl::StatusOr<TileFunction> tile_function =
         CatchTorch("computing", [&] { return open_row_(row); });
     if (!tile_function.ok()) {
       return Annotate(tile_function.status(),
                       absl::StrCat(name_, " row ", row, " of ", row_chunks_));
     }
-    for (int64_t column = 0; column < column_chunks_; ++column) {
+    for (const int64_t column : columns) {
       absl::Status status = [&]() -> absl::Status {
         INFLUENCE_ASSIGN_OR_RETURN(
             const at::Tensor tile,
@@ -225,6 +344,17 @@ absl::Status NestedLazyChunkSequence::ToNpy(const std::string& path,
   DeferredTileSink sink(path, options.overwrite, num_rows_, num_columns_);
   INFLUENCE_RETURN_IF_ERROR(ForEach(sink, options.progress));
   return sink.Commit();
+}
+
+absl::Status NestedLazyChunkSequence::ToZarr(const std::string& path,
+                                             const ZarrOptions& options) const {
+  if (row_chunks_ == 0 || column_chunks_ == 0) return NoChunks(name_);
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const std::unique_ptr<ZarrStoreWriter> store,
+      ZarrStoreWriter::Create(path, FolderOptions(options)));
+  DeferredZarrTileSink sink(store.get(), options, num_rows_, num_columns_);
+  INFLUENCE_RETURN_IF_ERROR(ForEach(sink, options.progress));
+  return store->Commit();
 }
 
 }  // namespace influence

@@ -1,8 +1,8 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 //
 // Results that are computed chunk by chunk, on demand. A sequence holds a
-// recipe only: nothing runs until Compute() or ToNpy() is called, and then one
-// chunk at a time is made, handed over and let go of.
+// recipe only: nothing runs until Compute(), ToNpy() or ToZarr() is called, and
+// then one chunk at a time is made, handed over and let go of.
 //
 //   NestedLazyChunkSequence influences = calculator.Influences(test, train);
 //   INFLUENCE_ASSIGN_OR_RETURN(at::Tensor s,
@@ -22,6 +22,7 @@
 #include "base/progress.h"
 #include "base/status_macros.h"
 #include "calculators/chunk_sink.h"
+#include "calculators/zarr_sink.h"
 
 namespace influence {
 
@@ -75,6 +76,13 @@ class LazyChunkSequence {
   // file appears when it is complete, or not at all. Errors as of NpyWriter.
   absl::Status ToNpy(const std::string& path,
                      const NpyOptions& options = {}) const;
+
+  // Computes all chunks into one Zarr array at the root of a store, a chunk
+  // there for each (or several, where they are large), with the dtype of the
+  // first. All but the last are of the first one's extent. As ToNpy() else;
+  // errors as of ZarrStoreWriter.
+  absl::Status ToZarr(const std::string& path,
+                      const ZarrOptions& options = {}) const;
 
  private:
   std::string name_;
@@ -130,6 +138,11 @@ class NestedLazyChunkSequence {
   // dtype of the first; as LazyChunkSequence's.
   absl::Status ToNpy(const std::string& path,
                      const NpyOptions& options = {}) const;
+
+  // Computes all tiles into one Zarr array, a chunk a tile; as
+  // LazyChunkSequence's.
+  absl::Status ToZarr(const std::string& path,
+                      const ZarrOptions& options = {}) const;
 
  private:
   std::string name_;

@@ -18,6 +18,7 @@
 #include "calculators/aggregators.h"
 #include "calculators/chunk_sink.h"
 #include "calculators/npy_file.h"
+#include "calculators/zarr_array.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/status_matchers.h"
@@ -251,6 +252,105 @@ TEST(LazyChunkSequenceTest, ToNpyRefusesFewerRowsThanDeclared) {
   EXPECT_THAT(FilesIn(folder), IsEmpty());
 }
 
+TEST(LazyChunkSequenceTest, ToZarrWritesWhatComputeConcatenates) {
+  const std::string folder = TestFolder();
+  std::vector<std::string> log;
+  INFLUENCE_ASSERT_OK(Rows(&log).ToZarr(
+      folder + "/rows.zarr",
+      {.attributes = {{"units", "raw"}}, .dimension_names = {"query", ""}}));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const ZarrArray array,
+                                 ZarrArray::Open(folder + "/rows.zarr"));
+  EXPECT_TRUE(at::equal(*array.ReadAll(), TenByThree()));
+  EXPECT_THAT(array.metadata().chunk_shape, ElementsAre(4, 3));
+  EXPECT_EQ(array.metadata().attributes["units"], "raw");
+  EXPECT_THAT(array.metadata().dimension_names, ElementsAre("query", ""));
+  EXPECT_THAT(FilesIn(folder), ElementsAre("rows.zarr"));
+}
+
+TEST(LazyChunkSequenceTest, ToZarrChecksThePathBeforeAnythingRuns) {
+  const std::string folder = TestFolder();
+  std::vector<std::string> log;
+  const LazyChunkSequence rows = Rows(&log);
+  EXPECT_THAT(rows.ToZarr(folder + "/missing/rows.zarr"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("missing")));
+  EXPECT_THAT(log, IsEmpty());
+  INFLUENCE_ASSERT_OK(rows.ToZarr(folder + "/rows.zarr"));
+  log.clear();
+  EXPECT_THAT(rows.ToZarr(folder + "/rows.zarr"),
+              StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("rows")));
+  EXPECT_THAT(log, IsEmpty());
+  INFLUENCE_EXPECT_OK(rows.ToZarr(folder + "/rows.zarr", {.overwrite = true}));
+}
+
+TEST(LazyChunkSequenceTest, AFailedToZarrLeavesTheOldStoreAndNothingElse) {
+  const std::string folder = TestFolder();
+  std::vector<std::string> log;
+  INFLUENCE_ASSERT_OK(Rows(&log).ToZarr(folder + "/rows.zarr"));
+  const LazyChunkSequence failing(
+      "rows", 2, 2, [](int64_t i) -> absl::StatusOr<at::Tensor> {
+        if (i == 1) return absl::InternalError("lost");
+        return at::full({1}, i, at::TensorOptions(at::kFloat));
+      });
+  EXPECT_THAT(failing.ToZarr(folder + "/rows.zarr", {.overwrite = true}),
+              StatusIs(absl::StatusCode::kInternal, HasSubstr("lost")));
+  EXPECT_THAT(ZarrArray::Open(folder + "/rows.zarr")->shape(),
+              ElementsAre(10, 3));
+  EXPECT_THAT(FilesIn(folder), ElementsAre("rows.zarr"));
+}
+
+TEST(LazyChunkSequenceTest, ToZarrRefusesIrregularChunks) {
+  const std::string folder = TestFolder();
+  const LazyChunkSequence chunks("rows", 2, 5, [](int64_t i) {
+    return absl::StatusOr<at::Tensor>(
+        at::full({2 + i}, 1, at::TensorOptions(at::kFloat)));
+  });
+  EXPECT_THAT(chunks.ToZarr(folder + "/rows.zarr"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("found 2, expected 3")));
+  EXPECT_THAT(FilesIn(folder), IsEmpty());
+}
+
+// Wants every other chunk.
+class EveryOther : public SequenceAggregator<int64_t>,
+                   public NestedSequenceAggregator<int64_t> {
+ public:
+  using SequenceAggregator<int64_t>::Result;
+  absl::Status Begin(int64_t) override { return absl::OkStatus(); }
+  absl::Status Begin(int64_t, int64_t) override { return absl::OkStatus(); }
+  bool Wants(int64_t index) const override { return index % 2 == 0; }
+  bool Wants(int64_t row, int64_t column) const override {
+    return row != 1 && (row + column) % 2 == 0;
+  }
+  absl::Status Add(int64_t, const at::Tensor&) override {
+    ++count_;
+    return absl::OkStatus();
+  }
+  absl::Status Add(int64_t, int64_t, const at::Tensor&) override {
+    ++count_;
+    return absl::OkStatus();
+  }
+  absl::StatusOr<int64_t> Finish() override { return count_; }
+
+ private:
+  int64_t count_ = 0;
+};
+
+TEST(LazyChunkSequenceTest, ComputesOnlyWhatIsWanted) {
+  std::vector<std::string> log;
+  EveryOther chunks;
+  RecordingReporter reporter;
+  INFLUENCE_ASSERT_OK(Rows(&log).ForEach(chunks, &reporter));
+  EXPECT_THAT(log, ElementsAre("chunk 0", "chunk 2"));
+  EXPECT_EQ(*chunks.Finish(), 2);
+  EXPECT_EQ(reporter.log.size(), 5);  // Begin, three chunks, end.
+
+  log.clear();
+  EveryOther tiles;
+  INFLUENCE_ASSERT_OK(Tiles(&log).ForEach(tiles));
+  EXPECT_THAT(log, ElementsAre("row 0", "tile 0,0", "row 2", "tile 2,0"));
+  EXPECT_EQ(*tiles.Finish(), 2);
+}
+
 TEST(LazyChunkSequenceTest, NoChunksAreAnError) {
   const LazyChunkSequence none("rows", 0, 0, [](int64_t) {
     return absl::StatusOr<at::Tensor>(absl::InternalError("never called"));
@@ -259,6 +359,9 @@ TEST(LazyChunkSequenceTest, NoChunksAreAnError) {
               StatusIs(absl::StatusCode::kFailedPrecondition,
                        HasSubstr("found no chunks")));
   EXPECT_THAT(none.ToNpy(TestFolder() + "/rows.npy"),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("found no chunks")));
+  EXPECT_THAT(none.ToZarr(TestFolder() + "/rows.zarr"),
               StatusIs(absl::StatusCode::kFailedPrecondition,
                        HasSubstr("found no chunks")));
 }
@@ -307,6 +410,36 @@ TEST(NestedLazyChunkSequenceTest, ToNpyKeepsTrailingDimensions) {
                                  NpyFile::Open(folder + "/s.npy"));
   INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor read, file.ReadAll());
   EXPECT_TRUE(at::equal(read, whole));
+}
+
+TEST(NestedLazyChunkSequenceTest, ToZarrWritesAChunkATile) {
+  const std::string folder = TestFolder();
+  std::vector<std::string> log;
+  INFLUENCE_ASSERT_OK(Tiles(&log).ToZarr(folder + "/s.zarr"));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const ZarrArray array,
+                                 ZarrArray::Open(folder + "/s.zarr"));
+  EXPECT_TRUE(at::equal(*array.ReadAll(), TenByThree()));
+  EXPECT_THAT(array.metadata().chunk_shape, ElementsAre(4, 2));
+  EXPECT_EQ(array.metadata().num_chunks(), 6);
+}
+
+TEST(NestedLazyChunkSequenceTest, ToZarrKeepsTrailingDimensions) {
+  const std::string folder = TestFolder();
+  const at::Tensor whole =
+      at::arange(3 * 5 * 2 * 2, at::TensorOptions(at::kFloat))
+          .reshape({3, 5, 2, 2});
+  const NestedLazyChunkSequence tiles(
+      "tiles", 2, 3, 3, 5,
+      [&](int64_t i) -> absl::StatusOr<NestedLazyChunkSequence::TileFunction> {
+        return [&whole, i](int64_t j) -> absl::StatusOr<at::Tensor> {
+          return whole.slice(0, 2 * i, 2 * (i + 1))
+              .slice(1, 2 * j, 2 * (j + 1));
+        };
+      });
+  INFLUENCE_ASSERT_OK(tiles.ToZarr(folder + "/s.zarr"));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const ZarrArray array,
+                                 ZarrArray::Open(folder + "/s.zarr"));
+  EXPECT_TRUE(at::equal(*array.ReadAll(), whole));
 }
 
 TEST(NestedLazyChunkSequenceTest, AnErrorNamesItsTile) {
