@@ -98,6 +98,13 @@ def composable_influence_dependencies():
         header = "zstd.h",
         package = "libzstd-dev",
     )
+    _maybe(
+        system_library,
+        name = "openssl",
+        build_file = Label("//third_party/openssl:system.BUILD.bazel"),
+        header = "openssl/evp.h",
+        package = "libssl-dev",
+    )
 
 def _maybe(rule, name, **kwargs):
     if not native.existing_rule(name):
