@@ -1,0 +1,43 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+//
+// A fitted model from its state, whichever method it is of.
+#ifndef INFLUENCE_INFLUENCE_RESTORE_INFLUENCE_H_
+#define INFLUENCE_INFLUENCE_RESTORE_INFLUENCE_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "gradients/batch_sequence.h"
+#include "gradients/gradient_provider.h"
+#include "gradients/per_sample_function.h"
+#include "influence/composable_influence.h"
+#include "influence/fitted_state.h"
+
+namespace influence {
+
+// The methods that RestoreInfluence() knows, in the order of their names.
+std::vector<std::string> RestorableMethods();
+
+// The method reads the training data again when it solves, so that
+// RestoreInfluence() needs them. False for an unknown one.
+bool RestoringNeedsData(const std::string& method);
+
+// A model that gives the scores of the one which exported `state`, bit for bit
+// where model and batches are the same. provider: of the model and the training
+// loss that were fitted. data: the training data that were fitted; may be null
+// unless RestoringNeedsData(). query_function: as of the method's Create().
+//
+// kNotFound, listing the known ones, if there is no such method;
+// kInvalidArgument if `provider` or needed data are null; errors of the
+// method's Restore(), as if the state does not fit the model.
+absl::StatusOr<std::unique_ptr<ComposableInfluence>> RestoreInfluence(
+    const FittedState& state, std::shared_ptr<const GradientProvider> provider,
+    const std::shared_ptr<const BatchSequence>& data = nullptr,
+    std::optional<PerSampleFunction> query_function = std::nullopt);
+
+}  // namespace influence
+
+#endif  // INFLUENCE_INFLUENCE_RESTORE_INFLUENCE_H_
