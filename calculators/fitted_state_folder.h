@@ -1,0 +1,102 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+//
+// A fitted state (influence/fitted_state.h) as a folder: the arrays as a Zarr
+// group, which other programs can read, and beside it `fitted.json`, which says
+// what they are, what they were fitted to, and how to check them:
+//
+//   fitted/
+//     fitted.json                  written last
+//     zarr.json                    the group
+//     fc1.weight/eigenvalues/...   an array for each of the state's
+//
+//   fitted.json: {"format": "influence fitted state", "version": 1,
+//                 "sha256": of all that follows,
+//                 "method": ..., "options": {...}, "blocks": [...], ...,
+//                 "arrays": [{"name", "dtype", "shape", "sha256"}, ...],
+//                 "model": {"path", "sha256"}, "training_data": {...}, ...}
+//
+// The folder appears whole or not at all (folder_writer.h).
+#ifndef INFLUENCE_CALCULATORS_FITTED_STATE_FOLDER_H_
+#define INFLUENCE_CALCULATORS_FITTED_STATE_FOLDER_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/progress.h"
+#include "influence/fitted_state.h"
+
+namespace influence {
+
+// Of the folder's layout. Another version is refused by name.
+inline constexpr int64_t kFittedStateVersion = 1;
+
+// The file that makes a folder a fitted one.
+inline constexpr absl::string_view kFittedStateFile = "fitted.json";
+
+// What a state was fitted to and with. Fingerprints as in fingerprint.h.
+struct FittedStateOrigin {
+  std::string model_path;
+  std::string model_fingerprint;
+  std::string train_path;
+  std::string train_fingerprint;
+  std::string loss;                             // "cross_entropy"
+  std::string query_function;                   // "loss", "margin", "logit"
+  std::string dtype;                            // "float32", "float64"
+  std::map<std::string, std::string> versions;  // {"LibTorch": "2.13.0", ...}
+  std::map<std::string, std::string> extra;     // Whatever else to remember.
+};
+
+struct FittedStateOptions {
+  bool overwrite = false;  // Replace a fitted folder, in one step at the end.
+  int compression_level = 1;             // Of zstd.
+  ProgressReporter* progress = nullptr;  // Borrowed; a step an array.
+};
+
+// Writes `state` to the folder `path`. kAlreadyExists if there is something at
+// `path`, or an unfinished run beside it, unless `overwrite` and it is a fitted
+// folder; kInvalidArgument if an array is undefined, has no name of its own or
+// another dtype than float32, float64 and int64; kResourceExhausted if the disk
+// is full, kPermissionDenied and the like, naming the file. After an error the
+// folder is as it was.
+absl::Status SaveFittedState(const std::string& path, const FittedState& state,
+                             const FittedStateOrigin& origin,
+                             const FittedStateOptions& options = {});
+
+struct LoadedFittedState {
+  FittedState state;
+  FittedStateOrigin origin;
+};
+
+// Reads what SaveFittedState() wrote, bit for bit. Each message begins with the
+// folder or the file in it:
+// - kNotFound: there is no such folder, or none with a fitted.json in it.
+// - kFailedPrecondition: it is of another version of the format.
+// - kDataLoss: a file is damaged or missing: fitted.json or an array's.
+absl::StatusOr<LoadedFittedState> LoadFittedState(
+    const std::string& path, ProgressReporter* progress = nullptr);
+
+// The same without the arrays, which are neither read nor checked.
+absl::StatusOr<LoadedFittedState> LoadFittedStateWithoutArrays(
+    const std::string& path);
+
+// kFailedPrecondition, naming the model's file, the folder and both
+// fingerprints, if the state in `path` was not fitted to a model file with this
+// fingerprint.
+absl::Status CheckFittedModel(const std::string& path,
+                              const FittedStateOrigin& origin,
+                              const std::string& model_path,
+                              const std::string& model_fingerprint);
+
+// The same for the training data, for methods that read it again.
+absl::Status CheckFittedData(const std::string& path,
+                             const FittedStateOrigin& origin,
+                             const std::string& train_path,
+                             const std::string& train_fingerprint);
+
+}  // namespace influence
+
+#endif  // INFLUENCE_CALCULATORS_FITTED_STATE_FOLDER_H_
