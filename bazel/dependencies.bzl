@@ -12,6 +12,7 @@ A workspace that depends on this project calls the same macro:
 load("//bazel:local.bzl", "nested_repository")
 load("//bazel:system_library.bzl", "system_library")
 load("//third_party/libtorch:libtorch.bzl", "libtorch")
+load("//third_party/python:python.bzl", "python")
 
 def composable_influence_dependencies():
     """Declares each repository that the caller has not declared already."""
@@ -27,6 +28,7 @@ def composable_influence_dependencies():
         path = "/usr/share/bazel/rules/java",
     )
     _maybe(libtorch, name = "libtorch")
+    _maybe(python, name = "python")
     _maybe(
         system_library,
         name = "absl",
