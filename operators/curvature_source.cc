@@ -6,7 +6,10 @@
 #include <vector>
 
 #include "ATen/ops/zeros.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "base/torch_boundary.h"
 #include "base/validators.h"
 #include "gradients/batch.h"
 #include "gradients/model.h"
@@ -14,6 +17,7 @@
 #include "operators/batch_averaging_operator.h"
 #include "operators/dense_curvature.h"
 #include "operators/inverse_harmonic_mean_batch_operation.h"
+#include "operators/jacobi_preconditioner.h"
 
 namespace influence {
 namespace {
@@ -33,6 +37,7 @@ class ProviderSource : public CurvatureSource {
       double regularization) const override {
     BatchAveragingOptions options;
     options.regularization = regularization;
+    options.merge_small_batches = true;
     return BatchAveragingOperator::Create(
         CreateCurvatureOperation(curvature, provider_), std::move(data),
         options);
@@ -51,6 +56,11 @@ class ProviderSource : public CurvatureSource {
         std::vector<at::Tensor> matrices,
         FormDenseCurvature(curvature, *provider_, blocks, data));
     return std::move(matrices[0]);
+  }
+
+  absl::StatusOr<at::Tensor> GaussNewtonDiagonal(
+      const BatchSequence& data) const override {
+    return influence::GaussNewtonDiagonal(*provider_, data);
   }
 
   absl::StatusOr<std::shared_ptr<const Operator>> InverseHarmonicMean(
@@ -158,6 +168,29 @@ class ClosedFormSource : public CurvatureSource {
                                                 : model_->DenseHessian(data);
   }
 
+  // sum_n r_nk^2 x_nj^2.
+  absl::StatusOr<at::Tensor> GaussNewtonDiagonal(
+      const BatchSequence& data) const override {
+    return CatchTorch("diagonal", [&]() -> absl::StatusOr<at::Tensor> {
+      at::Tensor sum = at::zeros({model_->num_parameters()}, at::kDouble);
+      const int64_t weights = model_->weight().numel();
+      int64_t num_samples = 0;
+      for (int64_t i = 0; i < data.num_batches(); ++i) {
+        INFLUENCE_ASSIGN_OR_RETURN(Batch batch, data.Get(i));
+        INFLUENCE_ASSIGN_OR_RETURN(at::Tensor grads,
+                                   model_->OutputGrads(batch));
+        grads.square_();
+        const at::Tensor x = batch.x[0].detach().to(at::kDouble).square();
+        sum.narrow(0, 0, weights).add_(grads.t().mm(x).view({-1}));
+        if (model_->has_intercept()) {
+          sum.narrow(0, weights, model_->num_outputs()).add_(grads.sum(0));
+        }
+        num_samples += batch.size();
+      }
+      return sum.div_(static_cast<double>(num_samples));
+    });
+  }
+
   absl::StatusOr<std::shared_ptr<const Operator>> InverseHarmonicMean(
       std::shared_ptr<const BatchSequence> data,
       double regularization) const override {
@@ -169,6 +202,27 @@ class ClosedFormSource : public CurvatureSource {
 
  private:
   std::shared_ptr<const GeneralizedLinearModel> model_;
+};
+
+class OneOfBatches : public BatchSequence {
+ public:
+  OneOfBatches(std::shared_ptr<const BatchSequence> data, int64_t index,
+               int64_t num_samples)
+      : data_(std::move(data)), index_(index), num_samples_(num_samples) {}
+
+  int64_t num_batches() const override { return 1; }
+  int64_t num_samples() const override { return num_samples_; }
+
+  absl::StatusOr<Batch> Get(int64_t index) const override {
+    if (index == 0) return data_->Get(index_);
+    return absl::OutOfRangeError(
+        absl::StrCat("batch: found index ", index, ", expected [0, 1)"));
+  }
+
+ private:
+  std::shared_ptr<const BatchSequence> data_;
+  int64_t index_;
+  int64_t num_samples_;
 };
 
 }  // namespace
@@ -188,6 +242,18 @@ std::unique_ptr<const CurvatureSource> CreateCurvatureSource(
     std::shared_ptr<const GeneralizedLinearModel> model) {
   INFLUENCE_CHECK(model != nullptr);
   return std::make_unique<const ClosedFormSource>(std::move(model));
+}
+
+absl::StatusOr<std::vector<SingleBatch>> SingleBatches(
+    const std::shared_ptr<const BatchSequence>& data) {
+  std::vector<SingleBatch> batches;
+  for (int64_t i = 0; i < data->num_batches(); ++i) {
+    INFLUENCE_ASSIGN_OR_RETURN(const Batch batch, data->Get(i));
+    batches.push_back(
+        {std::make_shared<const OneOfBatches>(data, i, batch.size()),
+         batch.size()});
+  }
+  return batches;
 }
 
 }  // namespace influence

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/statusor.h"
@@ -41,6 +42,10 @@ class CurvatureSource {
   virtual absl::StatusOr<at::Tensor> Dense(Curvature curvature,
                                            const BatchSequence& data) const = 0;
 
+  // The diagonal of the Gauss-Newton matrix, float64 [P].
+  virtual absl::StatusOr<at::Tensor> GaussNewtonDiagonal(
+      const BatchSequence& data) const = 0;
+
   // Products with mean_n (g_n g_n^T + lambda I)^-1. kInvalidArgument unless
   // lambda > 0.
   virtual absl::StatusOr<std::shared_ptr<const Operator>> InverseHarmonicMean(
@@ -56,6 +61,17 @@ std::unique_ptr<const CurvatureSource> CreateCurvatureSource(
 // In closed form. `model` is not null.
 std::unique_ptr<const CurvatureSource> CreateCurvatureSource(
     std::shared_ptr<const GeneralizedLinearModel> model);
+
+// A batch of a sequence as a sequence of its own, and its number of samples.
+struct SingleBatch {
+  std::shared_ptr<const BatchSequence> data;
+  int64_t num_samples;
+};
+
+// Every batch of `data` (not null) in turn. Each is read once to learn its
+// size; the sequences share `data` and keep no batch.
+absl::StatusOr<std::vector<SingleBatch>> SingleBatches(
+    const std::shared_ptr<const BatchSequence>& data);
 
 }  // namespace influence
 

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "ATen/ops/full.h"
@@ -13,14 +14,17 @@
 #include "base/status_macros.h"
 #include "gradients/parameter_blocks.h"
 #include "operators/closed_form_kronecker.h"
+#include "operators/conjugate_gradient.h"
 #include "operators/curvature.h"
 #include "operators/curvature_source.h"
 #include "operators/direct_inverse.h"
 #include "operators/fisher_gradients.h"
 #include "operators/inversion_options.h"
+#include "operators/jacobi_preconditioner.h"
 #include "operators/kronecker_curvature.h"
 #include "operators/kronecker_fit.h"
 #include "operators/kronecker_inverse.h"
+#include "operators/lissa.h"
 #include "operators/operator.h"
 #include "operators/twice_differentiable.h"
 
@@ -32,6 +36,14 @@ absl::StatusOr<Curvature> ReadCurvature(InversionOptionReader& options,
   std::string name(CurvatureName(standard));
   options.Read("second_order", &name);
   return ParseCurvature(name);
+}
+
+// Returns whether a seed is given.
+bool ReadSeed(InversionOptionReader& options, uint64_t& seed) {
+  auto value = static_cast<int64_t>(seed);
+  const bool given = options.Read("seed", &value);
+  seed = static_cast<uint64_t>(value);
+  return given;
 }
 
 absl::StatusOr<InverseHvpResult> SolveDirect(const CurvatureSource& source,
@@ -57,6 +69,80 @@ absl::StatusOr<InverseHvpResult> SolveDirect(const CurvatureSource& source,
     result.info.remarks.push_back(absl::StrCat(
         "the curvature is indefinite: its smallest eigenvalue is ", smallest));
   }
+  return result;
+}
+
+absl::StatusOr<std::shared_ptr<const Operator>> MakePreconditioner(
+    const std::string& name, const CurvatureSource& source,
+    const InversionProblem& problem) {
+  if (name == "none") return std::shared_ptr<const Operator>();
+  if (name != "jacobi") {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "preconditioner: found \"", name, "\", expected one of none, jacobi"));
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor diagonal,
+                             source.GaussNewtonDiagonal(*problem.data));
+  return JacobiPreconditioner::Create(diagonal, problem.hessian_perturbation);
+}
+
+absl::StatusOr<InverseHvpResult> SolveConjugateGradient(
+    const CurvatureSource& source, const InversionProblem& problem,
+    InversionOptionReader& options) {
+  INFLUENCE_ASSIGN_OR_RETURN(const Curvature curvature,
+                             ReadCurvature(options, Curvature::kHessian));
+  ConjugateGradientOptions cg_options;
+  std::string preconditioner = "none";
+  options.Read("tolerance", &cg_options.relative_tolerance);
+  options.Read("max_iterations", &cg_options.max_iterations);
+  options.Read("block", &cg_options.block);
+  options.Read("preconditioner", &preconditioner);
+  INFLUENCE_RETURN_IF_ERROR(options.Finish());
+  INFLUENCE_ASSIGN_OR_RETURN(
+      cg_options.preconditioner,
+      MakePreconditioner(preconditioner, source, problem));
+  INFLUENCE_ASSIGN_OR_RETURN(
+      std::shared_ptr<const Operator> a,
+      source.Products(curvature, problem.data, problem.hessian_perturbation));
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const std::shared_ptr<const ConjugateGradient> inverse,
+      ConjugateGradient::Create(std::move(a), cg_options));
+  InverseHvpResult result;
+  INFLUENCE_ASSIGN_OR_RETURN(
+      result.x, inverse->ApplyWithReports(problem.b, &result.info.reports));
+  return result;
+}
+
+absl::StatusOr<InverseHvpResult> SolveLissa(const CurvatureSource& source,
+                                            const InversionProblem& problem,
+                                            InversionOptionReader& options) {
+  INFLUENCE_ASSIGN_OR_RETURN(const Curvature curvature,
+                             ReadCurvature(options, Curvature::kHessian));
+  LissaOptions lissa_options;
+  double scale = 0;
+  if (options.Read("scale", &scale)) lissa_options.scale = scale;
+  options.Read("dampen", &lissa_options.dampen);
+  options.Read("max_iterations", &lissa_options.max_iterations);
+  options.Read("tolerance", &lissa_options.relative_tolerance);
+  ReadSeed(options, lissa_options.seed);
+  INFLUENCE_RETURN_IF_ERROR(options.Finish());
+  // Power iterations, too, in what the products are computed in.
+  lissa_options.dtype = source.dtype();
+  INFLUENCE_ASSIGN_OR_RETURN(const std::vector<SingleBatch> singles,
+                             SingleBatches(problem.data));
+  std::vector<LissaBatch> batches;
+  for (const SingleBatch& single : singles) {
+    INFLUENCE_ASSIGN_OR_RETURN(
+        std::shared_ptr<const Operator> a,
+        source.Products(curvature, single.data, problem.hessian_perturbation));
+    batches.push_back({std::move(a), single.num_samples});
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(const std::shared_ptr<const Lissa> inverse,
+                             Lissa::Create(std::move(batches), lissa_options));
+  InverseHvpResult result;
+  INFLUENCE_ASSIGN_OR_RETURN(
+      result.x, inverse->ApplyWithReports(problem.b, &result.info.reports));
+  INFLUENCE_RETURN_IF_ERROR(result.info.numbers.Insert(
+      "scale", at::full({}, inverse->scale(), at::kDouble)));
   return result;
 }
 
@@ -88,15 +174,13 @@ absl::StatusOr<InverseHvpResult> SolveKronecker(
   fit_options.method = method;
   std::string fisher(FisherName(fit_options.fisher));
   std::string uncovered(UncoveredPolicyName(fit_options.uncovered));
-  auto seed = static_cast<int64_t>(fit_options.seed);
   options.Read("fisher", &fisher);
   options.Read("uncovered", &uncovered);
-  options.Read("seed", &seed);
+  ReadSeed(options, fit_options.seed);
   INFLUENCE_RETURN_IF_ERROR(options.Finish());
   INFLUENCE_ASSIGN_OR_RETURN(fit_options.fisher, ParseFisher(fisher));
   INFLUENCE_ASSIGN_OR_RETURN(fit_options.uncovered,
                              ParseUncoveredPolicy(uncovered));
-  fit_options.seed = static_cast<uint64_t>(seed);
 
   INFLUENCE_ASSIGN_OR_RETURN(const ParameterBlocks blocks,
                              OneBlock(*model.provider()));
@@ -170,6 +254,8 @@ struct Method {
 
 constexpr Method kMethods[] = {
     {"direct", SolveDirect},
+    {"cg", SolveConjugateGradient},
+    {"lissa", SolveLissa},
     {"ihm", SolveInverseHarmonicMean},
 };
 

@@ -4,22 +4,29 @@
 // (autograd, capturing, generalized_linear). Each solves or approximates
 // (C + lambda I)^-1 b, C of all the model's parameters as one block:
 //
-// method     options (default)                                 numbers
-// direct     second_order (hessian)                            smallest_
-//                                                              eigenvalue
+// method     options (default)
+// direct     second_order (hessian)
+// cg         second_order (hessian), tolerance, max_iterations, block (true),
+//            preconditioner (none)
+// lissa      second_order (hessian), scale, dampen, max_iterations, tolerance,
+//            seed
 // ihm        none
-// kfac,      fisher (empirical), uncovered (diagonal), seed    eigenvalues
+// kfac,      fisher (empirical), uncovered (diagonal), seed
 // ekfac
 //
 // - second_order: hessian, gauss_newton or generalized_gauss_newton.
-// - direct: forms and factorises A; smallest_eigenvalue, with a remark, only
-//   where A is indefinite.
+// - direct: forms and factorises A. Where it is indefinite, a remark says so,
+//   and the number "smallest_eigenvalue".
+// - cg: options as in ConjugateGradientOptions; preconditioner none or jacobi
+//   (diagonal of gauss_newton). A report a right-hand side.
+// - lissa: options as in LissaOptions, a batch of the data a step. A report a
+//   right-hand side, and the number "scale".
 // - ihm, the inverse harmonic mean: mean_n (g_n g_n^T + lambda I)^-1 b; lambda
 //   > 0.
 // - kfac, ekfac: fisher is empirical, exact or sampled (with a seed), uncovered
 //   is diagonal, drop or error; Kronecker-factored by layer. A generalized
-//   linear model is one layer: no uncovered, no sampled Fisher. Eigenvalues
-//   come as "eigenvalues/<layer>", [O, I].
+//   linear model is one layer: no uncovered, no sampled Fisher. The numbers
+//   "eigenvalues/<layer>", [O, I].
 #ifndef INFLUENCE_OPERATORS_INVERSION_METHODS_H_
 #define INFLUENCE_OPERATORS_INVERSION_METHODS_H_
 

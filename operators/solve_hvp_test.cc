@@ -37,6 +37,7 @@
 #include "operators/inversion_options.h"
 #include "operators/inversion_registry.h"
 #include "operators/problem_testing.h"
+#include "operators/solve_report.h"
 #include "operators/twice_differentiable.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/tensor_matchers.h"
@@ -124,6 +125,61 @@ TEST_P(SolveHvpTest, Direct) {
   // Equal shifts of all outputs have no curvature.
   EXPECT_THAT(SolveHvp("direct", *model_, data_, b_),
               StatusIs(kInvalid, HasSubstr("singular")));
+}
+
+TEST_P(SolveHvpTest, ConjugateGradient) {
+  const at::Tensor hessian = DenseGeneralizedGaussNewton(*reference_, batch_);
+  const at::Tensor expected = DenseSolve(hessian, b_);
+  for (const std::string preconditioner : {"none", "jacobi"}) {
+    for (const bool block : {true, false}) {
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(
+          const InverseHvpResult result,
+          Solve("cg", {{"tolerance", 1e-12},
+                       {"block", block},
+                       {"preconditioner", preconditioner}}));
+      EXPECT_THAT(result.x, TensorNear(expected, kTolerance));
+      ASSERT_EQ(result.info.reports.size(), 3u);
+      for (const SolveReport& report : result.info.reports) {
+        EXPECT_EQ(report.outcome, SolveOutcome::kConverged);
+        EXPECT_LE(report.relative_residual, 1e-12);
+      }
+    }
+  }
+  EXPECT_THAT(
+      Solve("cg", {{"second_order", "gauss_newton"}, {"tolerance", 1e-12}})->x,
+      TensorNear(DenseSolve(DenseGaussNewton(*reference_, batch_), b_),
+                 kTolerance));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const InverseHvpResult limited,
+                                 Solve("cg", {{"max_iterations", 1}}));
+  EXPECT_EQ(limited.info.reports[0].outcome, SolveOutcome::kIterationLimit);
+}
+
+// With one batch of everything, the recursion has a fixed point.
+TEST_P(SolveHvpTest, Lissa) {
+  const at::Tensor hessian = DenseGeneralizedGaussNewton(*reference_, batch_);
+  const auto whole = std::make_shared<const TensorBatchSequence>(
+      *TensorBatchSequence::Create(batch_, kSize));
+  const double scale = 1;
+  const double dampen = 0.1;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const InverseHvpResult result,
+                                 SolveHvp("lissa", *model_, whole, b_, kLambda,
+                                          {{"scale", scale},
+                                           {"dampen", dampen},
+                                           {"max_iterations", 400},
+                                           {"tolerance", 1e-12}}));
+  EXPECT_THAT(result.x,
+              TensorNear(DenseSolve(hessian, b_, kLambda + scale * dampen),
+                         kTolerance));
+  ASSERT_EQ(result.info.reports.size(), 3u);
+  EXPECT_EQ(result.info.reports[0].outcome, SolveOutcome::kConverged);
+  EXPECT_EQ(result.info.numbers.Find("scale")->item<double>(), scale);
+  // In batches, with a scale of its own: near, and said.
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      const InverseHvpResult noisy,
+      Solve("lissa", {{"seed", 3}, {"max_iterations", 100}}));
+  EXPECT_LT(noisy.x.sub(DenseSolve(hessian, b_)).norm().item<double>(),
+            0.5 * noisy.x.norm().item<double>());
+  EXPECT_GT(noisy.info.numbers.Find("scale")->item<double>(), kLambda);
 }
 
 TEST_P(SolveHvpTest, InverseHarmonicMean) {
@@ -216,6 +272,10 @@ TEST_P(SolveHvpTest, OptionsAreCheckedByName) {
   EXPECT_THAT(Solve("direct", {{"rank", 3}}),
               StatusIs(kInvalid, AllOf(HasSubstr("found rank = 3"),
                                        HasSubstr("one of second_order"))));
+  EXPECT_THAT(Solve("cg", {{"preconditioner", "magic"}}),
+              StatusIs(kInvalid, HasSubstr("magic")));
+  EXPECT_THAT(Solve("lissa", {{"rank", 3}}),
+              StatusIs(kInvalid, HasSubstr("found rank = 3")));
   EXPECT_THAT(Solve("ihm", {{"second_order", "hessian"}}),
               StatusIs(kInvalid, HasSubstr("expected none")));
   EXPECT_THAT(Solve("ekfac", {{"fisher", "fuzzy"}}),
