@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "gradients/parameter_blocks.h"
+#include "operators/arnoldi.h"
 #include "operators/closed_form_kronecker.h"
 #include "operators/conjugate_gradient.h"
 #include "operators/curvature.h"
@@ -25,6 +26,9 @@
 #include "operators/kronecker_fit.h"
 #include "operators/kronecker_inverse.h"
 #include "operators/lissa.h"
+#include "operators/low_rank.h"
+#include "operators/low_rank_inverse.h"
+#include "operators/nystroem.h"
 #include "operators/operator.h"
 #include "operators/twice_differentiable.h"
 
@@ -146,6 +150,89 @@ absl::StatusOr<InverseHvpResult> SolveLissa(const CurvatureSource& source,
   return result;
 }
 
+// The rest of arnoldi and nystroem: the inverse of C's low-rank form.
+absl::StatusOr<InverseHvpResult> SolveLowRank(LowRank pairs, LowRankForm form,
+                                              const CurvatureSource& source,
+                                              const InversionProblem& problem) {
+  LowRankInverseOptions inverse_options;
+  inverse_options.regularization = problem.hessian_perturbation;
+  inverse_options.form = form;
+  inverse_options.relative_accuracy = source.relative_accuracy();
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const std::shared_ptr<const LowRankInverse> inverse,
+      LowRankInverse::Create(std::move(pairs), inverse_options));
+  InverseHvpResult result;
+  INFLUENCE_ASSIGN_OR_RETURN(result.x, inverse->Apply(problem.b));
+  INFLUENCE_RETURN_IF_ERROR(
+      result.info.numbers.Insert("eigenvalues", inverse->low_rank().d));
+  if (inverse->num_negative() > 0) {
+    result.info.remarks.push_back(
+        absl::StrCat(inverse->num_negative(), " eigenvalues are negative"));
+  }
+  if (inverse->num_dropped() > 0) {
+    result.info.remarks.push_back(absl::StrCat(
+        inverse->num_dropped(), " eigenvalues are zero and were left out"));
+  }
+  return result;
+}
+
+absl::StatusOr<InverseHvpResult> SolveArnoldi(const CurvatureSource& source,
+                                              const InversionProblem& problem,
+                                              InversionOptionReader& options) {
+  INFLUENCE_ASSIGN_OR_RETURN(const Curvature curvature,
+                             ReadCurvature(options, Curvature::kHessian));
+  ArnoldiOptions arnoldi_options;
+  arnoldi_options.dtype = source.dtype();
+  std::string form_name(LowRankFormName(LowRankForm::kExact));
+  options.Read("rank", &arnoldi_options.rank);
+  ReadSeed(options, arnoldi_options.seed);
+  options.Read("tolerance", &arnoldi_options.relative_tolerance);
+  options.Read("max_restarts", &arnoldi_options.max_restarts);
+  options.Read("low_rank_inverse", &form_name);
+  INFLUENCE_RETURN_IF_ERROR(options.Finish());
+  INFLUENCE_ASSIGN_OR_RETURN(const LowRankForm form,
+                             ParseLowRankForm(form_name));
+  INFLUENCE_ASSIGN_OR_RETURN(const std::shared_ptr<const Operator> c,
+                             source.Products(curvature, problem.data, 0));
+  INFLUENCE_ASSIGN_OR_RETURN(ArnoldiResult found,
+                             ArnoldiEigenpairs(*c, arnoldi_options));
+  const int64_t rank = found.pairs.rank();
+  INFLUENCE_ASSIGN_OR_RETURN(
+      InverseHvpResult result,
+      SolveLowRank(std::move(found.pairs), form, source, problem));
+  INFLUENCE_RETURN_IF_ERROR(result.info.numbers.Insert(
+      "products",
+      at::full({}, static_cast<double>(found.num_products), at::kDouble)));
+  if (!found.converged) {
+    result.info.remarks.push_back(
+        absl::StrCat(rank, " of ", arnoldi_options.rank,
+                     " eigenpairs have converged; the others are left out"));
+  }
+  return result;
+}
+
+absl::StatusOr<InverseHvpResult> SolveNystroem(const CurvatureSource& source,
+                                               const InversionProblem& problem,
+                                               InversionOptionReader& options) {
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const Curvature curvature,
+      ReadCurvature(options, Curvature::kGeneralizedGaussNewton));
+  NystroemOptions nystroem_options;
+  nystroem_options.dtype = source.dtype();
+  std::string form_name(LowRankFormName(LowRankForm::kExact));
+  options.Read("rank", &nystroem_options.rank);
+  ReadSeed(options, nystroem_options.seed);
+  options.Read("low_rank_inverse", &form_name);
+  INFLUENCE_RETURN_IF_ERROR(options.Finish());
+  INFLUENCE_ASSIGN_OR_RETURN(const LowRankForm form,
+                             ParseLowRankForm(form_name));
+  INFLUENCE_ASSIGN_OR_RETURN(const std::shared_ptr<const Operator> c,
+                             source.Products(curvature, problem.data, 0));
+  INFLUENCE_ASSIGN_OR_RETURN(LowRank pairs,
+                             NystroemEigenpairs(*c, nystroem_options));
+  return SolveLowRank(std::move(pairs), form, source, problem);
+}
+
 absl::StatusOr<InverseHvpResult> SolveInverseHarmonicMean(
     const CurvatureSource& source, const InversionProblem& problem,
     InversionOptionReader& options) {
@@ -253,10 +340,9 @@ struct Method {
 };
 
 constexpr Method kMethods[] = {
-    {"direct", SolveDirect},
-    {"cg", SolveConjugateGradient},
-    {"lissa", SolveLissa},
-    {"ihm", SolveInverseHarmonicMean},
+    {"direct", SolveDirect},     {"cg", SolveConjugateGradient},
+    {"lissa", SolveLissa},       {"arnoldi", SolveArnoldi},
+    {"nystroem", SolveNystroem}, {"ihm", SolveInverseHarmonicMean},
 };
 
 template <typename ModelType>

@@ -10,6 +10,10 @@
 //            preconditioner (none)
 // lissa      second_order (hessian), scale, dampen, max_iterations, tolerance,
 //            seed
+// arnoldi    second_order (hessian), rank (10), seed, tolerance, max_restarts,
+//            low_rank_inverse (exact)
+// nystroem   second_order (generalized_gauss_newton), rank (10), seed,
+//            low_rank_inverse (exact)
 // ihm        none
 // kfac,      fisher (empirical), uncovered (diagonal), seed
 // ekfac
@@ -21,6 +25,9 @@
 //   (diagonal of gauss_newton). A report a right-hand side.
 // - lissa: options as in LissaOptions, a batch of the data a step. A report a
 //   right-hand side, and the number "scale".
+// - arnoldi, nystroem: options as in ArnoldiOptions and NystroemOptions;
+//   low_rank_inverse exact or projected. The numbers "eigenvalues", and of
+//   arnoldi "products".
 // - ihm, the inverse harmonic mean: mean_n (g_n g_n^T + lambda I)^-1 b; lambda
 //   > 0.
 // - kfac, ekfac: fisher is empirical, exact or sampled (with a seed), uncovered

@@ -182,6 +182,32 @@ TEST_P(SolveHvpTest, Lissa) {
   EXPECT_GT(noisy.info.numbers.Find("scale")->item<double>(), kLambda);
 }
 
+TEST_P(SolveHvpTest, LowRank) {
+  const at::Tensor hessian = DenseGeneralizedGaussNewton(*reference_, batch_);
+  for (const std::string method : {"arnoldi", "nystroem"}) {
+    SCOPED_TRACE(method);
+    // Of full rank there is nothing left to approximate.
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(const InverseHvpResult full,
+                                   Solve(method, {{"rank", 16}}));
+    EXPECT_THAT(full.x, TensorNear(DenseSolve(hessian, b_), 1e-6));
+    EXPECT_THAT(Solve(method, {{"rank", 17}}),
+                StatusIs(kInvalid, HasSubstr("rank")));
+    EXPECT_THAT(Solve(method, {{"low_rank_inverse", "none"}}),
+                StatusIs(kInvalid, HasSubstr("none")));
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(const InverseHvpResult low,
+                                   Solve(method, {{"rank", 5}, {"seed", 1}}));
+    EXPECT_EQ(low.info.numbers.Find("eigenvalues")->numel(), 5);
+  }
+  const auto [values, vectors] = at::linalg_eigh(hessian);
+  const at::Tensor d = values.narrow(0, 11, 5);
+  const at::Tensor u = vectors.narrow(1, 11, 5);
+  EXPECT_THAT(Solve("arnoldi", {{"rank", 5}})->x,
+              TensorNear(DenseSolve(u.mul(d).mm(u.t()), b_), 1e-6));
+  EXPECT_THAT(
+      Solve("arnoldi", {{"rank", 5}, {"low_rank_inverse", "projected"}})->x,
+      TensorNear(b_.mm(u.div(d.add(kLambda)).mm(u.t())), 1e-6));
+}
+
 TEST_P(SolveHvpTest, InverseHarmonicMean) {
   const at::Tensor grads = *reference_->FlatGrads(batch_);
   at::Tensor mean = at::zeros({16, 16}, at::kDouble);
