@@ -1,0 +1,322 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+#include "influence/low_rank_influence.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "gradients/model.h"
+#include "operators/dense_curvature.h"
+#include "operators/kept_curvature_operator.h"
+
+namespace influence {
+namespace {
+
+constexpr char kCurvatureOption[] = "curvature";
+constexpr char kRankOption[] = "rank";
+constexpr char kFormOption[] = "low_rank_inverse";
+constexpr char kSeedOption[] = "seed";
+
+std::string VectorsName(const std::string& block) {
+  return absl::StrCat(block, "/eigenvectors");
+}
+
+std::string ValuesName(const std::string& block) {
+  return absl::StrCat(block, "/eigenvalues");
+}
+
+// The rounding unit of the dtype that products are computed in.
+double RoundingUnit(at::ScalarType dtype) {
+  return dtype == at::kDouble ? std::numeric_limits<double>::epsilon()
+                              : std::numeric_limits<float>::epsilon();
+}
+
+absl::Status InBlock(const std::string& block, const absl::Status& status) {
+  return absl::Status(status.code(),
+                      absl::StrCat("block ", block, ": ", status.message()));
+}
+
+}  // namespace
+
+absl::Status LowRankInfluence::ValidateOptions(
+    const GradientProvider* provider, const ParameterBlocks& blocks,
+    const LowRankInfluenceOptions& options) {
+  if (provider == nullptr) {
+    return absl::InvalidArgumentError("provider: is null");
+  }
+  if (options.num_threads < 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "num_threads: found ", options.num_threads, ", expected >= 0"));
+  }
+  if (options.rank < 1 || options.rank > blocks.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("rank: found ", options.rank, ", expected 1 to ",
+                     blocks.size(), ", the number of parameters"));
+  }
+  if (options.regularization.is_auto()) return absl::OkStatus();
+  INFLUENCE_ASSIGN_OR_RETURN(const std::vector<double> values,
+                             options.regularization.Resolve(blocks));
+  for (const double value : values) {
+    if (value > 0 || options.low_rank_inverse != LowRankForm::kExact) continue;
+    return absl::InvalidArgumentError(
+        "regularization: found 0, expected a value > 0 with the exact form of "
+        "a low-rank inverse (--regularization)");
+  }
+  return absl::OkStatus();
+}
+
+LowRankInfluence::LowRankInfluence(
+    std::shared_ptr<const GradientProvider> provider, ParameterBlocks blocks,
+    LowRankInfluenceOptions options, Curvature default_curvature)
+    : ComposableInfluence(std::move(provider), std::move(blocks),
+                          options.query_function),
+      options_(std::move(options)),
+      curvature_(options_.curvature.value_or(default_curvature)) {}
+
+std::vector<BlockReport> LowRankInfluence::report() const {
+  std::vector<BlockReport> report;
+  for (size_t b = 0; b < inverses_.size(); ++b) {
+    const ParameterBlock& block = blocks().blocks()[b];
+    const LowRankInverse& inverse = *inverses_[b];
+    BlockReport entry{block.name, block.size, inverse.regularization(),
+                      std::nullopt};
+    const int64_t rank = std::min(options_.rank, block.size);
+    if (rank < options_.rank) {
+      entry.remarks.push_back(absl::StrCat("rank: found ", options_.rank,
+                                           " above the block's size ",
+                                           block.size, "; used ", rank));
+    }
+    const int64_t found = inverse.low_rank().rank();
+    if (found < rank) {
+      entry.remarks.push_back(
+          absl::StrCat("rank: ", found, " of ", rank,
+                       " eigenpairs have converged; the others are left out"));
+    }
+    if (inverse.num_negative() > 0) {
+      const double smallest = inverse.low_rank().d.min().item<double>();
+      entry.remarks.push_back(absl::StrCat(inverse.num_negative(), " of ",
+                                           found, " eigenvalues are negative, ",
+                                           "the smallest ", smallest));
+      const double damped = smallest + inverse.regularization();
+      if (damped < 0) entry.smallest_eigenvalue = damped;
+    }
+    if (inverse.num_dropped() > 0) {
+      entry.remarks.push_back(absl::StrCat(
+          inverse.num_dropped(), " of ", found,
+          " eigenvalues cannot be told from zero and are left out"));
+    }
+    report.push_back(std::move(entry));
+  }
+  return report;
+}
+
+std::vector<at::Tensor> LowRankInfluence::eigenvalues() const {
+  std::vector<at::Tensor> values;
+  for (const auto& inverse : inverses_) values.push_back(inverse->low_rank().d);
+  return values;
+}
+
+std::vector<LowRank> LowRankInfluence::eigenpairs() const {
+  std::vector<LowRank> pairs;
+  for (const auto& inverse : inverses_) pairs.push_back(inverse->low_rank());
+  return pairs;
+}
+
+absl::StatusOr<std::vector<std::shared_ptr<const Operator>>>
+LowRankInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
+                               ProgressReporter* progress) {
+  std::vector<double> auto_values;
+  std::vector<double> values;
+  if (options_.regularization.is_auto()) {
+    INFLUENCE_ASSIGN_OR_RETURN(auto_values,
+                               AutoRegularization(provider(), blocks(), *data));
+    values = auto_values;
+  } else {
+    INFLUENCE_ASSIGN_OR_RETURN(values,
+                               options_.regularization.Resolve(blocks()));
+  }
+  const size_t num_blocks = blocks().blocks().size();
+  std::vector<bool> dense(num_blocks);
+  int64_t num_sparse = 0;
+  for (size_t b = 0; b < num_blocks; ++b) {
+    const int64_t size = blocks().blocks()[b].size;
+    dense[b] = options_.rank >= size || PrefersDense(options_.rank, size);
+    if (!dense[b]) ++num_sparse;
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(const std::vector<at::Tensor> matrices,
+                             FormBlocks(dense, *data, progress));
+  ProgressStage stage(progress, "eigenpairs", num_sparse, "blocks");
+  std::vector<LowRank> pairs;
+  for (size_t b = 0; b < num_blocks; ++b) {
+    const ParameterBlock& block = blocks().blocks()[b];
+    const int64_t rank = std::min(options_.rank, block.size);
+    absl::StatusOr<LowRank> found;
+    if (dense[b]) {
+      found = DensePairs(matrices[b], rank);
+    } else {
+      INFLUENCE_ASSIGN_OR_RETURN(
+          std::shared_ptr<const GradientProvider> restricted,
+          provider().Restrict(block.parameters));
+      INFLUENCE_ASSIGN_OR_RETURN(const auto c,
+                                 KeptCurvatureOperator::Create(
+                                     curvature_, std::move(restricted), data));
+      found = OperatorPairs(*c, rank);
+      stage.Advance();
+    }
+    if (!found.ok()) return InBlock(block.name, found.status());
+    if (found->rank() == 0) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("block ", block.name, ": found no eigenpair that has ",
+                       "converged, expected some of ", rank,
+                       ": another rank or method may do"));
+    }
+    pairs.push_back(*std::move(found));
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(inverses_, Invert(std::move(pairs), values));
+  auto_values_ = std::move(auto_values);
+  return std::vector<std::shared_ptr<const Operator>>(inverses_.begin(),
+                                                      inverses_.end());
+}
+
+absl::StatusOr<std::vector<at::Tensor>> LowRankInfluence::FormBlocks(
+    const std::vector<bool>& which, const BatchSequence& data,
+    ProgressReporter* progress) const {
+  std::vector<at::Tensor> matrices(which.size());
+  std::vector<ParameterGroup> groups;
+  std::vector<size_t> formed;
+  const std::vector<NamedParameter>& parameters =
+      provider().model().parameters();
+  for (size_t b = 0; b < which.size(); ++b) {
+    if (!which[b]) continue;
+    const ParameterBlock& block = blocks().blocks()[b];
+    ParameterGroup group{block.name, {}};
+    for (const int64_t index : block.parameters) {
+      group.parameters.push_back(parameters[index].name);
+    }
+    groups.push_back(std::move(group));
+    formed.push_back(b);
+  }
+  if (formed.empty()) return matrices;
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const ParameterBlocks part,
+      ParameterBlocks::CreateCustom(provider().model(), groups));
+  DenseCurvatureOptions curvature_options;
+  curvature_options.num_threads = options_.num_threads;
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const std::vector<at::Tensor> results,
+      FormDenseCurvature(curvature_, provider(), part, data, curvature_options,
+                         progress));
+  for (size_t i = 0; i < formed.size(); ++i) matrices[formed[i]] = results[i];
+  return matrices;
+}
+
+absl::StatusOr<LowRankInfluence::Inverses> LowRankInfluence::Invert(
+    std::vector<LowRank> pairs, const std::vector<double>& values) const {
+  Inverses inverses;
+  for (size_t b = 0; b < pairs.size(); ++b) {
+    LowRankInverseOptions inverse_options;
+    inverse_options.regularization = values[b];
+    inverse_options.form = options_.low_rank_inverse;
+    inverse_options.relative_accuracy = RoundingUnit(dtype());
+    absl::StatusOr<std::shared_ptr<const LowRankInverse>> inverse =
+        LowRankInverse::Create(std::move(pairs[b]), inverse_options);
+    if (!inverse.ok()) {
+      return InBlock(blocks().blocks()[b].name, inverse.status());
+    }
+    inverses.push_back(*std::move(inverse));
+  }
+  return inverses;
+}
+
+absl::Status LowRankInfluence::SetInverses(int64_t num_fitted_samples) {
+  return SetOperators(std::vector<std::shared_ptr<const Operator>>(
+                          inverses_.begin(), inverses_.end()),
+                      num_fitted_samples);
+}
+
+absl::StatusOr<std::unique_ptr<ComposableInfluence>>
+LowRankInfluence::WithRegularization(
+    const Regularization& regularization) const {
+  INFLUENCE_RETURN_IF_ERROR(CheckFitted());
+  std::vector<double> values;
+  if (!regularization.is_auto()) {
+    INFLUENCE_ASSIGN_OR_RETURN(values, regularization.Resolve(blocks()));
+  } else if (auto_values_.empty()) {
+    return absl::FailedPreconditionError(
+        "regularization: found auto, expected values: the model was fitted "
+        "with values and has not kept the gradients' norms");
+  } else {
+    values = auto_values_;
+  }
+  std::unique_ptr<LowRankInfluence> other = Clone();
+  other->options_.regularization = regularization;
+  INFLUENCE_ASSIGN_OR_RETURN(other->inverses_, Invert(eigenpairs(), values));
+  INFLUENCE_RETURN_IF_ERROR(other->SetInverses(num_fitted_samples()));
+  return other;
+}
+
+absl::StatusOr<FittedState> LowRankInfluence::DoExportState() const {
+  FittedState state;
+  state.method = std::string(method());
+  state.options[kCurvatureOption] = std::string(CurvatureName(curvature_));
+  state.options[kRankOption] = absl::StrCat(options_.rank);
+  state.options[kFormOption] =
+      std::string(LowRankFormName(options_.low_rank_inverse));
+  state.options[kSeedOption] = absl::StrCat(options_.seed);
+  state.auto_regularization = auto_values_;
+  for (size_t b = 0; b < inverses_.size(); ++b) {
+    const std::string& name = blocks().blocks()[b].name;
+    state.regularization.push_back(inverses_[b]->regularization());
+    state.arrays.push_back({VectorsName(name), inverses_[b]->low_rank().u.t()});
+    state.arrays.push_back({ValuesName(name), inverses_[b]->low_rank().d});
+  }
+  return state;
+}
+
+absl::StatusOr<LowRankInfluenceOptions> LowRankInfluence::OptionsOfState(
+    const FittedState& state) {
+  LowRankInfluenceOptions options;
+  INFLUENCE_ASSIGN_OR_RETURN(const std::string curvature,
+                             OptionOfState(state, kCurvatureOption));
+  INFLUENCE_ASSIGN_OR_RETURN(options.curvature, ParseCurvature(curvature));
+  INFLUENCE_ASSIGN_OR_RETURN(options.rank, IntegerOfState(state, kRankOption));
+  INFLUENCE_ASSIGN_OR_RETURN(const std::string form,
+                             OptionOfState(state, kFormOption));
+  INFLUENCE_ASSIGN_OR_RETURN(options.low_rank_inverse, ParseLowRankForm(form));
+  INFLUENCE_ASSIGN_OR_RETURN(const std::string seed,
+                             OptionOfState(state, kSeedOption));
+  if (!absl::SimpleAtoi(seed, &options.seed)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "fitted state: seed: found '", seed, "', expected an integer >= 0"));
+  }
+  return options;
+}
+
+absl::Status LowRankInfluence::SetState(const FittedState& state) {
+  if (state.regularization.size() != blocks().blocks().size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("fitted state: found ", state.regularization.size(),
+                     " regularizations, expected ", blocks().blocks().size()));
+  }
+  std::vector<LowRank> pairs;
+  for (const ParameterBlock& block : blocks().blocks()) {
+    INFLUENCE_ASSIGN_OR_RETURN(at::Tensor vectors,
+                               ArrayOfState(state, VectorsName(block.name),
+                                            dtype(), {-1, block.size}));
+    INFLUENCE_ASSIGN_OR_RETURN(at::Tensor values,
+                               ArrayOfState(state, ValuesName(block.name),
+                                            at::kDouble, {vectors.size(0)}));
+    pairs.push_back({vectors.t(), std::move(values)});
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(inverses_,
+                             Invert(std::move(pairs), state.regularization));
+  auto_values_ = state.auto_regularization;
+  return SetInverses(state.num_fitted_samples);
+}
+
+}  // namespace influence
