@@ -1,0 +1,196 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+#include "influence/inverse_harmonic_mean_influence.h"
+
+#include <cstddef>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "base/status_macros.h"
+
+namespace influence {
+namespace {
+
+constexpr absl::string_view kMethod = "ihm";
+
+absl::Status InBlock(const std::string& block, const absl::Status& status) {
+  return absl::Status(status.code(),
+                      absl::StrCat("block ", block, ": ", status.message()));
+}
+
+absl::Status ValidateValues(const std::vector<double>& values) {
+  for (const double value : values) {
+    if (value > 0) continue;
+    return absl::InvalidArgumentError(
+        "regularization: found 0, expected a value > 0 with the inverse "
+        "harmonic mean (--regularization)");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<InverseHarmonicMeanInfluence>>
+InverseHarmonicMeanInfluence::Create(
+    std::shared_ptr<const GradientProvider> provider, ParameterBlocks blocks,
+    const InverseHarmonicMeanInfluenceOptions& options) {
+  if (provider == nullptr) {
+    return absl::InvalidArgumentError("provider: is null");
+  }
+  if (options.gradients.memory_limit < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("memory_limit: found ", options.gradients.memory_limit,
+                     ", expected >= 0"));
+  }
+  if (!options.regularization.is_auto()) {
+    INFLUENCE_ASSIGN_OR_RETURN(const std::vector<double> values,
+                               options.regularization.Resolve(blocks));
+    INFLUENCE_RETURN_IF_ERROR(ValidateValues(values));
+  }
+  return std::unique_ptr<InverseHarmonicMeanInfluence>(
+      new InverseHarmonicMeanInfluence(std::move(provider), std::move(blocks),
+                                       options));
+}
+
+InverseHarmonicMeanInfluence::InverseHarmonicMeanInfluence(
+    std::shared_ptr<const GradientProvider> provider, ParameterBlocks blocks,
+    InverseHarmonicMeanInfluenceOptions options)
+    : ComposableInfluence(std::move(provider), std::move(blocks),
+                          options.query_function),
+      options_(std::move(options)) {}
+
+std::vector<BlockReport> InverseHarmonicMeanInfluence::report() const {
+  std::vector<BlockReport> report;
+  for (size_t b = 0; b < means_.size(); ++b) {
+    const ParameterBlock& block = blocks().blocks()[b];
+    report.push_back(
+        {block.name, block.size, means_[b]->regularization(), std::nullopt});
+  }
+  return report;
+}
+
+std::vector<std::shared_ptr<const Operator>>
+InverseHarmonicMeanInfluence::Operators() const {
+  return {means_.begin(), means_.end()};
+}
+
+absl::Status InverseHarmonicMeanInfluence::SetMeans(
+    std::shared_ptr<const BatchSequence> data,
+    const std::vector<double>& values, ProgressReporter* progress) {
+  INFLUENCE_ASSIGN_OR_RETURN(std::shared_ptr<const GradientProvider> restricted,
+                             provider().Restrict(blocks().parameters()));
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const auto gradients,
+      KeptGradients::Create(std::move(restricted), std::move(data),
+                            options_.gradients, progress));
+  std::vector<std::shared_ptr<const InverseHarmonicMeanOperator>> means;
+  int64_t position = 0;
+  for (size_t b = 0; b < values.size(); ++b) {
+    const ParameterBlock& block = blocks().blocks()[b];
+    std::vector<int64_t> positions(block.parameters.size());
+    for (int64_t& p : positions) p = position++;
+    auto mean = InverseHarmonicMeanOperator::Create(
+        gradients, std::move(positions), values[b]);
+    if (!mean.ok()) return InBlock(block.name, mean.status());
+    means.push_back(*std::move(mean));
+  }
+  means_ = std::move(means);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::shared_ptr<const Operator>>>
+InverseHarmonicMeanInfluence::FitOperators(
+    std::shared_ptr<const BatchSequence> data, ProgressReporter* progress) {
+  std::vector<double> auto_values;
+  std::vector<double> values;
+  if (options_.regularization.is_auto()) {
+    INFLUENCE_ASSIGN_OR_RETURN(auto_values,
+                               AutoRegularization(provider(), blocks(), *data));
+    values = auto_values;
+  } else {
+    INFLUENCE_ASSIGN_OR_RETURN(values,
+                               options_.regularization.Resolve(blocks()));
+  }
+  INFLUENCE_RETURN_IF_ERROR(SetMeans(std::move(data), values, progress));
+  auto_values_ = std::move(auto_values);
+  return Operators();
+}
+
+absl::StatusOr<std::unique_ptr<ComposableInfluence>>
+InverseHarmonicMeanInfluence::WithRegularization(
+    const Regularization& regularization) const {
+  INFLUENCE_RETURN_IF_ERROR(CheckFitted());
+  std::vector<double> values;
+  if (!regularization.is_auto()) {
+    INFLUENCE_ASSIGN_OR_RETURN(values, regularization.Resolve(blocks()));
+  } else if (auto_values_.empty()) {
+    return absl::FailedPreconditionError(
+        "regularization: found auto, expected values: the model was fitted "
+        "with values and has not kept the gradients' norms");
+  } else {
+    values = auto_values_;
+  }
+  INFLUENCE_RETURN_IF_ERROR(ValidateValues(values));
+  std::unique_ptr<InverseHarmonicMeanInfluence> other(
+      new InverseHarmonicMeanInfluence(*this));
+  other->options_.regularization = regularization;
+  for (size_t b = 0; b < values.size(); ++b) {
+    auto mean = means_[b]->WithRegularization(values[b]);
+    if (!mean.ok()) {
+      return InBlock(blocks().blocks()[b].name, mean.status());
+    }
+    other->means_[b] = *std::move(mean);
+  }
+  INFLUENCE_RETURN_IF_ERROR(
+      other->SetOperators(other->Operators(), num_fitted_samples()));
+  return other;
+}
+
+absl::StatusOr<FittedState> InverseHarmonicMeanInfluence::DoExportState()
+    const {
+  FittedState state;
+  state.method = std::string(kMethod);
+  state.auto_regularization = auto_values_;
+  for (const auto& mean : means_) {
+    state.regularization.push_back(mean->regularization());
+  }
+  return state;
+}
+
+absl::StatusOr<std::unique_ptr<InverseHarmonicMeanInfluence>>
+InverseHarmonicMeanInfluence::Restore(
+    std::shared_ptr<const GradientProvider> provider, const FittedState& state,
+    std::shared_ptr<const BatchSequence> data,
+    std::optional<PerSampleFunction> query_function) {
+  if (provider == nullptr || data == nullptr) {
+    return absl::InvalidArgumentError(provider == nullptr ? "provider: is null"
+                                                          : "data: is null");
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(ParameterBlocks blocks,
+                             BlocksOfState(state, kMethod, provider->model()));
+  if (state.regularization.size() != blocks.blocks().size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("fitted state: found ", state.regularization.size(),
+                     " regularizations, expected ", blocks.blocks().size()));
+  }
+  INFLUENCE_RETURN_IF_ERROR(ValidateValues(state.regularization));
+  if (data->num_samples() != state.num_fitted_samples) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("data: found ", data->num_samples(), " samples, expected ",
+                     state.num_fitted_samples, ", those of the fit"));
+  }
+  InverseHarmonicMeanInfluenceOptions options;
+  options.query_function = std::move(query_function);
+  INFLUENCE_ASSIGN_OR_RETURN(
+      std::unique_ptr<InverseHarmonicMeanInfluence> influence,
+      Create(std::move(provider), std::move(blocks), options));
+  INFLUENCE_RETURN_IF_ERROR(
+      influence->SetMeans(std::move(data), state.regularization, nullptr));
+  influence->auto_values_ = state.auto_regularization;
+  INFLUENCE_RETURN_IF_ERROR(influence->SetOperators(influence->Operators(),
+                                                    state.num_fitted_samples));
+  return influence;
+}
+
+}  // namespace influence
