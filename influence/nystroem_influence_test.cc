@@ -76,7 +76,7 @@ TEST_F(NystroemInfluenceTest, AnIndefiniteHessianIsAnErrorThatNamesIt) {
     EXPECT_THAT(Make(options)->Fit(Data()),
                 StatusIs(absl::StatusCode::kInvalidArgument,
                          AllOf(HasSubstr("block full"), HasSubstr("indefinite"),
-                               HasSubstr("second order"))));
+                               HasSubstr("--second-order"))));
     options.curvature = Curvature::kGaussNewton;
     INFLUENCE_EXPECT_OK(Make(options)->Fit(Data()));
   }

@@ -37,7 +37,7 @@ absl::Status Indefinite(double value, double largest) {
       "curvature: found an indefinite one (a Rayleigh quotient of ", value,
       ", the largest ", largest,
       "), expected a positive semidefinite one: a Gauss-Newton matrix as the "
-      "second order in place of the Hessian, or another method"));
+      "second order (--second-order), or another method"));
 }
 
 // The smallest Ritz value after some steps of Lanczos' method with full

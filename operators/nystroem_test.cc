@@ -108,7 +108,7 @@ TEST(NystroemTest, IndefiniteIsAnErrorThatNamesTheSecondOrder) {
   EXPECT_THAT(NystroemEigenpairs(MatrixOperator(MatrixWithEigenvalues(values)),
                                  Options(30)),
               StatusIs(kInvalid, AllOf(HasSubstr("indefinite"),
-                                       HasSubstr("second order"))));
+                                       HasSubstr("--second-order"))));
   EXPECT_THAT(NystroemEigenpairs(MatrixOperator(MatrixWithEigenvalues(values)),
                                  Options(40)),
               StatusIs(kInvalid, HasSubstr("second order")));
