@@ -6,13 +6,17 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "base/torch_boundary.h"
 #include "base/validators.h"
 #include "operators/batch_averaging_operator.h"
 #include "operators/conjugate_gradient.h"
 #include "operators/dense_operator.h"
 #include "operators/jacobi_preconditioner.h"
+#include "operators/nystroem.h"
+#include "operators/nystroem_preconditioner.h"
 
 namespace influence {
 namespace {
@@ -23,6 +27,8 @@ constexpr char kToleranceOption[] = "tolerance";
 constexpr char kMaxIterationsOption[] = "max_iterations";
 constexpr char kBlockOption[] = "block";
 constexpr char kPreconditionerOption[] = "preconditioner";
+constexpr char kRankOption[] = "rank";
+constexpr char kSeedOption[] = "seed";
 constexpr char kFormedOption[] = "formed";
 
 // Iterations that a query usually takes at most, for what is worth forming.
@@ -38,6 +44,14 @@ std::string CurvatureArray(const std::string& block) {
 
 std::string DiagonalArray(const std::string& block) {
   return absl::StrCat(block, "/diagonal");
+}
+
+std::string EigenvectorsArray(const std::string& block) {
+  return absl::StrCat(block, "/eigenvectors");
+}
+
+std::string EigenvaluesArray(const std::string& block) {
+  return absl::StrCat(block, "/eigenvalues");
 }
 
 absl::Status InBlock(const std::string& block, const absl::Status& status) {
@@ -80,6 +94,14 @@ absl::StatusOr<std::unique_ptr<CgInfluence>> CgInfluence::Create(
     return absl::InvalidArgumentError(absl::StrCat(
         "max_iterations: found ", options.max_iterations, ", expected >= 1"));
   }
+  if (options.preconditioner == CgPreconditioner::kNystroem &&
+      (options.rank < 1 || options.rank > blocks.size())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("rank: found ", options.rank,
+                     ", expected 1 to the number of "
+                     "parameters, ",
+                     blocks.size()));
+  }
   INFLUENCE_RETURN_IF_ERROR(ValidateCurvatureProducts(options.products));
   if (!options.regularization.is_auto()) {
     INFLUENCE_RETURN_IF_ERROR(options.regularization.Resolve(blocks).status());
@@ -99,6 +121,11 @@ std::vector<BlockReport> CgInfluence::report() const {
   for (size_t b = 0; b < fitted_.size(); ++b) {
     const ParameterBlock& block = blocks().blocks()[b];
     report.push_back({block.name, block.size, values_[b], std::nullopt, {}});
+    if (fitted_[b].sketch.has_value() && options_.rank > block.size) {
+      report.back().remarks.push_back(absl::StrCat(
+          "rank: found ", options_.rank, " above the block's size ", block.size,
+          "; used ", block.size));
+    }
   }
   return report;
 }
@@ -136,18 +163,7 @@ CgInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
     fitted[b].curvature = std::move(curvatures[b]);
   }
   INFLUENCE_RETURN_IF_ERROR(SetOperations(fitted));
-  if (options_.preconditioner == CgPreconditioner::kJacobi) {
-    INFLUENCE_ASSIGN_OR_RETURN(
-        const std::shared_ptr<const GradientProvider> restricted,
-        provider().Restrict(blocks().parameters()));
-    INFLUENCE_ASSIGN_OR_RETURN(
-        at::Tensor diagonal, GaussNewtonDiagonal(*restricted, *data, progress));
-    INFLUENCE_ASSIGN_OR_RETURN(std::vector<at::Tensor> parts,
-                               blocks().Split(diagonal));
-    for (size_t b = 0; b < fitted.size(); ++b) {
-      fitted[b].diagonal = parts[b].clone();
-    }
-  }
+  INFLUENCE_RETURN_IF_ERROR(SetPreconditioners(data, progress, fitted));
   INFLUENCE_ASSIGN_OR_RETURN(
       std::vector<std::shared_ptr<const Operator>> operators,
       MakeOperators(fitted, values, data));
@@ -172,6 +188,65 @@ absl::Status CgInfluence::SetOperations(std::vector<Block>& fitted) const {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::shared_ptr<const Operator>> CgInfluence::CurvatureOperator(
+    const Block& block, double regularization,
+    const std::shared_ptr<const BatchSequence>& data) {
+  if (block.curvature.defined()) {
+    return DenseOperator::Create(block.curvature, regularization);
+  }
+  BatchAveragingOptions averaging;
+  averaging.regularization = regularization;
+  averaging.merge_small_batches = true;
+  return BatchAveragingOperator::Create(block.operation, data, averaging);
+}
+
+at::ScalarType CgInfluence::Dtype(const Block& block) const {
+  return block.curvature.defined() ? at::kDouble : provider().model().dtype();
+}
+
+absl::Status CgInfluence::SetPreconditioners(
+    const std::shared_ptr<const BatchSequence>& data,
+    ProgressReporter* progress, std::vector<Block>& fitted) const {
+  if (options_.preconditioner == CgPreconditioner::kJacobi) {
+    INFLUENCE_ASSIGN_OR_RETURN(
+        const std::shared_ptr<const GradientProvider> restricted,
+        provider().Restrict(blocks().parameters()));
+    INFLUENCE_ASSIGN_OR_RETURN(
+        at::Tensor diagonal, GaussNewtonDiagonal(*restricted, *data, progress));
+    INFLUENCE_ASSIGN_OR_RETURN(std::vector<at::Tensor> parts,
+                               blocks().Split(diagonal));
+    for (size_t b = 0; b < fitted.size(); ++b) {
+      fitted[b].diagonal = parts[b].clone();
+    }
+  }
+  if (options_.preconditioner != CgPreconditioner::kNystroem) {
+    return absl::OkStatus();
+  }
+  for (size_t b = 0; b < fitted.size(); ++b) {
+    const ParameterBlock& block = blocks().blocks()[b];
+    INFLUENCE_ASSIGN_OR_RETURN(
+        const std::shared_ptr<const Operator> c,
+        CurvatureOperator(fitted[b], /*regularization=*/0, data));
+    NystroemOptions options;
+    options.rank = std::min(options_.rank, block.size);
+    options.seed = options_.seed;
+    options.dtype = Dtype(fitted[b]);
+    // The other curvatures are positive semidefinite by their definition.
+    if (options_.curvature != Curvature::kHessian) {
+      options.num_definiteness_products = 0;
+    }
+    absl::StatusOr<LowRank> sketch = NystroemEigenpairs(*c, options);
+    if (!sketch.ok()) return InBlock(block.name, sketch.status());
+    INFLUENCE_RETURN_IF_ERROR(CatchTorch("sketch", [&] {
+      // In the layout that it is stored in.
+      sketch->u = sketch->u.t().contiguous().t();
+      return absl::OkStatus();
+    }));
+    fitted[b].sketch = *std::move(sketch);
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<std::shared_ptr<const Operator>>>
 CgInfluence::MakeOperators(
     const std::vector<Block>& fitted, const std::vector<double>& regularization,
@@ -184,23 +259,19 @@ CgInfluence::MakeOperators(
       options.relative_tolerance = options_.relative_tolerance;
       options.max_iterations = options_.max_iterations;
       options.block = options_.block;
-      std::shared_ptr<const Operator> a;
-      if (fitted[b].curvature.defined()) {
-        options.dtype = at::kDouble;
-        INFLUENCE_ASSIGN_OR_RETURN(
-            a, DenseOperator::Create(fitted[b].curvature, regularization[b]));
-      } else {
-        BatchAveragingOptions averaging;
-        averaging.regularization = regularization[b];
-        averaging.merge_small_batches = true;
-        INFLUENCE_ASSIGN_OR_RETURN(
-            a, BatchAveragingOperator::Create(fitted[b].operation, data,
-                                              averaging));
-      }
+      options.dtype = Dtype(fitted[b]);
+      INFLUENCE_ASSIGN_OR_RETURN(
+          std::shared_ptr<const Operator> a,
+          CurvatureOperator(fitted[b], regularization[b], data));
       if (fitted[b].diagonal.defined()) {
         INFLUENCE_ASSIGN_OR_RETURN(options.preconditioner,
                                    JacobiPreconditioner::Create(
                                        fitted[b].diagonal, regularization[b]));
+      }
+      if (fitted[b].sketch.has_value()) {
+        INFLUENCE_ASSIGN_OR_RETURN(options.preconditioner,
+                                   NystroemPreconditioner::Create(
+                                       *fitted[b].sketch, regularization[b]));
       }
       return ConjugateGradient::Create(std::move(a), options);
     };
@@ -244,7 +315,9 @@ absl::StatusOr<FittedState> CgInfluence::DoExportState() const {
       {kMaxIterationsOption, absl::StrCat(options_.max_iterations)},
       {kBlockOption, options_.block ? "1" : "0"},
       {kPreconditionerOption,
-       std::string(CgPreconditionerName(options_.preconditioner))}};
+       std::string(CgPreconditionerName(options_.preconditioner))},
+      {kRankOption, absl::StrCat(options_.rank)},
+      {kSeedOption, absl::StrCat(options_.seed)}};
   std::string& formed = state.options[kFormedOption];
   state.regularization = values_;
   state.auto_regularization = auto_values_;
@@ -256,6 +329,11 @@ absl::StatusOr<FittedState> CgInfluence::DoExportState() const {
     }
     if (fitted_[b].diagonal.defined()) {
       state.arrays.push_back({DiagonalArray(name), fitted_[b].diagonal});
+    }
+    if (fitted_[b].sketch.has_value()) {
+      state.arrays.push_back(
+          {EigenvectorsArray(name), fitted_[b].sketch->u.t()});
+      state.arrays.push_back({EigenvaluesArray(name), fitted_[b].sketch->d});
     }
   }
   return state;
@@ -286,6 +364,13 @@ absl::StatusOr<std::unique_ptr<CgInfluence>> CgInfluence::Restore(
                              OptionOfState(state, kPreconditionerOption));
   INFLUENCE_ASSIGN_OR_RETURN(options.preconditioner,
                              ParseCgPreconditioner(preconditioner));
+  INFLUENCE_ASSIGN_OR_RETURN(options.rank, IntegerOfState(state, kRankOption));
+  INFLUENCE_ASSIGN_OR_RETURN(const std::string seed,
+                             OptionOfState(state, kSeedOption));
+  if (!absl::SimpleAtoi(seed, &options.seed)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "fitted state: found seed \"", seed, "\", expected a number"));
+  }
   INFLUENCE_ASSIGN_OR_RETURN(const std::string formed,
                              OptionOfState(state, kFormedOption));
   if (formed.size() != blocks.blocks().size() ||
@@ -315,6 +400,20 @@ absl::StatusOr<std::unique_ptr<CgInfluence>> CgInfluence::Restore(
       INFLUENCE_ASSIGN_OR_RETURN(
           fitted[b].diagonal,
           ArrayOfState(state, DiagonalArray(of.name), at::kDouble, {of.size}));
+    }
+    if (options.preconditioner == CgPreconditioner::kNystroem) {
+      const int64_t rank = std::min(options.rank, of.size);
+      LowRank sketch;
+      INFLUENCE_ASSIGN_OR_RETURN(
+          sketch.u, ArrayOfState(state, EigenvectorsArray(of.name),
+                                 formed[b] == '1' ? at::kDouble
+                                                  : provider->model().dtype(),
+                                 {rank, of.size}));
+      sketch.u = sketch.u.t();
+      INFLUENCE_ASSIGN_OR_RETURN(
+          sketch.d,
+          ArrayOfState(state, EigenvaluesArray(of.name), at::kDouble, {rank}));
+      fitted[b].sketch = std::move(sketch);
     }
   }
   INFLUENCE_ASSIGN_OR_RETURN(

@@ -26,6 +26,7 @@
 #include "influence/regularization.h"
 #include "operators/batch_operation.h"
 #include "operators/curvature.h"
+#include "operators/low_rank.h"
 #include "operators/operator.h"
 
 namespace influence {
@@ -55,6 +56,12 @@ struct CgInfluenceOptions {
   bool block = true;
 
   CgPreconditioner preconditioner = CgPreconditioner::kNone;
+
+  // Of kNystroem: the rank of each block's sketch, 1 to the number of
+  // parameters; a smaller block's is its size, and the report says so. As in
+  // NystroemOptions. C must be positive semidefinite.
+  int64_t rank = 20;
+  uint64_t seed = 0;
 
   // How C is multiplied with. Where it is formed it is taken as one matrix of
   // P_b products against min(max_iterations, 32) products a query, and solves
@@ -100,13 +107,16 @@ class CgInfluence : public ComposableInfluence {
 
  protected:
   // Reads the data once for each of: a regularization of Auto(), the forming of
-  // curvatures, a preconditioner.
+  // curvatures, a preconditioner (kNystroem, for kHessian: 31 times, unless
+  // formed). kInvalidArgument, naming the block, if C is found to be indefinite
+  // with kNystroem.
   absl::StatusOr<std::vector<std::shared_ptr<const Operator>>> FitOperators(
       std::shared_ptr<const BatchSequence> data,
       ProgressReporter* progress) override;
 
   // Arrays "<block>/curvature" [P_b, P_b] where it was formed and
-  // "<block>/diagonal" [P_b] with kJacobi, float64.
+  // "<block>/diagonal" [P_b] with kJacobi, float64; with kNystroem, of rank k,
+  // "<block>/eigenvectors" [k, P_b] and "<block>/eigenvalues" float64 [k].
   absl::StatusOr<FittedState> DoExportState() const override;
 
  private:
@@ -115,6 +125,7 @@ class CgInfluence : public ComposableInfluence {
     at::Tensor curvature;  // Undefined unless formed.
     std::shared_ptr<const BatchOperation> operation;  // Unless formed.
     at::Tensor diagonal;                              // With kJacobi.
+    std::optional<LowRank> sketch;                    // With kNystroem.
   };
 
   CgInfluence(std::shared_ptr<const GradientProvider> provider,
@@ -123,6 +134,19 @@ class CgInfluence : public ComposableInfluence {
 
   // Products for the blocks without a formed curvature.
   absl::Status SetOperations(std::vector<Block>& fitted) const;
+
+  // C + lambda I.
+  static absl::StatusOr<std::shared_ptr<const Operator>> CurvatureOperator(
+      const Block& block, double regularization,
+      const std::shared_ptr<const BatchSequence>& data);
+
+  // Of iterates.
+  at::ScalarType Dtype(const Block& block) const;
+
+  // What kJacobi and kNystroem precondition with.
+  absl::Status SetPreconditioners(
+      const std::shared_ptr<const BatchSequence>& data,
+      ProgressReporter* progress, std::vector<Block>& fitted) const;
 
   // A conjugate gradient operator for each block.
   absl::StatusOr<std::vector<std::shared_ptr<const Operator>>> MakeOperators(

@@ -149,13 +149,18 @@ TEST_F(CgInfluenceTest, APreconditionerChangesTheWayOnly) {
                Blocks(BlockStructure::kLayer), 0.5);
   for (const CurvatureProducts kind :
        {CurvatureProducts::kFormed, CurvatureProducts::kMatrixFree}) {
-    CgInfluenceOptions options = Options(0.5);
-    options.products.kind = kind;
-    options.preconditioner = CgPreconditioner::kJacobi;
-    const auto cg = MakeFitted(BlockStructure::kLayer, options);
-    INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor scores,
-                                   cg->Influences(test_, train_));
-    EXPECT_THAT(scores, TensorNear(expected, 1e-8));
+    for (const CgPreconditioner preconditioner :
+         {CgPreconditioner::kJacobi, CgPreconditioner::kNystroem}) {
+      SCOPED_TRACE(CgPreconditionerName(preconditioner));
+      CgInfluenceOptions options = Options(0.5);
+      options.products.kind = kind;
+      options.preconditioner = preconditioner;
+      options.rank = 6;
+      const auto cg = MakeFitted(BlockStructure::kLayer, options);
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor scores,
+                                     cg->Influences(test_, train_));
+      EXPECT_THAT(scores, TensorNear(expected, 1e-8));
+    }
   }
 }
 
@@ -311,6 +316,42 @@ TEST_F(CgInfluenceTest, ARestoredModelGivesTheSameBits) {
   }
 }
 
+TEST_F(CgInfluenceTest, ARestoredNystroemPreconditionerGivesTheSameBits) {
+  for (const CurvatureProducts kind :
+       {CurvatureProducts::kFormed, CurvatureProducts::kMatrixFree}) {
+    CgInfluenceOptions options = Options();
+    options.preconditioner = CgPreconditioner::kNystroem;
+    options.rank = 12;  // Of blocks of 16 and 10.
+    options.seed = 5;
+    options.products.kind = kind;
+    const auto cg = MakeFitted(BlockStructure::kLayer, options);
+    EXPECT_TRUE(cg->report()[0].remarks.empty());
+    EXPECT_THAT(cg->report()[1].remarks,
+                ElementsAre(HasSubstr("found 12 above the block's size 10")));
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(FittedState state, cg->ExportState());
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(
+        auto restored, CgInfluence::Restore(provider_, state, Data()));
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor expected,
+                                   cg->Influences(test_, train_));
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor scores,
+                                   restored->Influences(test_, train_));
+    EXPECT_TRUE(scores.equal(expected));
+  }
+}
+
+TEST_F(CgInfluenceTest, ANystroemPreconditionerNeedsASemidefiniteCurvature) {
+  CgInfluenceOptions options = Options();
+  options.curvature = Curvature::kHessian;
+  options.preconditioner = CgPreconditioner::kNystroem;
+  options.rank = 20;
+  const auto cg =
+      *CgInfluence::Create(provider_, Blocks(BlockStructure::kFull), options);
+  EXPECT_THAT(cg->Fit(Data()),
+              StatusIs(kInvalid, AllOf(HasSubstr("block full"),
+                                       HasSubstr("second order"))));
+  EXPECT_FALSE(cg->is_fitted());
+}
+
 TEST_F(CgInfluenceTest, NeedsTheDataToRestoreWhatReadsIt) {
   CgInfluenceOptions options = Options();
   options.products.kind = CurvatureProducts::kMatrixFree;
@@ -363,6 +404,11 @@ TEST_F(CgInfluenceTest, RefusesBadArguments) {
   options.max_iterations = 0;
   EXPECT_THAT(CgInfluence::Create(provider_, blocks, options),
               StatusIs(kInvalid, HasSubstr("max_iterations: found 0")));
+  options = {};
+  options.preconditioner = CgPreconditioner::kNystroem;
+  options.rank = 27;
+  EXPECT_THAT(CgInfluence::Create(provider_, blocks, options),
+              StatusIs(kInvalid, HasSubstr("rank: found 27")));
   options = {};
   options.products.expected_queries = 0;
   EXPECT_THAT(CgInfluence::Create(provider_, blocks, options),
