@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "gmock/gmock.h"
+#include "gradients/affine_layers.h"
 #include "gradients/autograd_gradient_provider.h"
 #include "gradients/batch.h"
 #include "gradients/coverage_report.h"
@@ -97,6 +98,19 @@ void ExpectRules(const CapturingGradientProvider& provider,
   EXPECT_EQ(found, rules) << provider.coverage().ToString();
 }
 
+// The layers as "weight" or "weight + bias".
+void ExpectLayers(const CapturingGradientProvider& provider,
+                  const std::vector<std::string>& layers) {
+  const std::vector<NamedParameter>& parameters = provider.model().parameters();
+  std::vector<std::string> found;
+  for (const AffineLayer& layer : provider.affine_layers().layers) {
+    found.push_back(parameters[layer.weight].name);
+    if (!layer.bias.has_value()) continue;
+    found.back() += " + " + parameters[*layer.bias].name;
+  }
+  EXPECT_EQ(found, layers);
+}
+
 struct Mlp : torch::nn::Module {
   explicit Mlp(bool bias = true) {
     hidden = register_module(
@@ -115,11 +129,14 @@ TEST(CapturingGradientProviderTest, MlpWithAndWithoutBias) {
                                        CrossEntropyLoss(), data);
   ExpectMatches(with, data);
   ExpectRules(*with.capturing, {"linear", "linear", "linear", "linear"});
+  ExpectLayers(*with.capturing,
+               {"hidden.weight + hidden.bias", "out.weight + out.bias"});
   EXPECT_DOUBLE_EQ(with.capturing->coverage().covered_share(), 1);
   const Providers without = MakeProviders(Wrap(std::make_shared<Mlp>(false)),
                                           CrossEntropyLoss(), data);
   ExpectMatches(without, data);
   ExpectRules(*without.capturing, {"linear", "linear"});
+  ExpectLayers(*without.capturing, {"hidden.weight", "out.weight"});
 }
 
 struct Cnn : torch::nn::Module {
@@ -167,6 +184,9 @@ TEST(CapturingGradientProviderTest, CnnWithGroupsAndReflectPadding) {
   ExpectMatches(providers, data);
   EXPECT_DOUBLE_EQ(providers.capturing->coverage().covered_share(), 1)
       << providers.capturing->coverage().ToString();
+  ExpectLayers(
+      *providers.capturing,
+      {"first.weight + first.bias", "second.weight", "out.weight + out.bias"});
 }
 
 struct Attention : torch::nn::Module {
@@ -198,6 +218,10 @@ TEST(CapturingGradientProviderTest, SequenceFirstMultiheadAttention) {
   ExpectMatches(providers, data);
   EXPECT_DOUBLE_EQ(providers.capturing->coverage().covered_share(), 1)
       << providers.capturing->coverage().ToString();
+  ExpectLayers(*providers.capturing,
+               {"attention.in_proj_weight + attention.in_proj_bias",
+                "attention.out_proj.weight + attention.out_proj.bias",
+                "out.weight + out.bias"});
 }
 
 TEST(CapturingGradientProviderTest, SquaredNormsArePerSampleNotPerToken) {

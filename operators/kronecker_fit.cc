@@ -556,7 +556,7 @@ absl::StatusOr<UncoveredPolicy> ParseUncoveredPolicy(absl::string_view name) {
 }
 
 absl::StatusOr<KroneckerFit> FitKronecker(
-    std::shared_ptr<const GradientProvider> provider,
+    const std::shared_ptr<const GradientProvider>& provider,
     const ParameterBlocks& blocks, const BatchSequence& data,
     const KroneckerFitOptions& options, ProgressReporter* progress) {
   if (provider == nullptr) {

@@ -101,7 +101,7 @@ struct KroneckerFit {
 // naming the parameter, if the model calls other operators on the data than on
 // the batch on which it was observed.
 absl::StatusOr<KroneckerFit> FitKronecker(
-    std::shared_ptr<const GradientProvider> provider,
+    const std::shared_ptr<const GradientProvider>& provider,
     const ParameterBlocks& blocks, const BatchSequence& data,
     const KroneckerFitOptions& options = {},
     ProgressReporter* progress = nullptr);
