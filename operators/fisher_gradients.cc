@@ -141,7 +141,7 @@ at::Tensor LabelsOf(const at::Tensor& with_indices,
 // `loss` on drawn labels; y as WithIndices() makes it, of labels of
 // sample_shape.
 PerSampleFunction OnDrawnLabels(const PerSampleFunction& loss, uint64_t seed,
-                                std::vector<int64_t> sample_shape) {
+                                const std::vector<int64_t>& sample_shape) {
   const auto evaluate = [loss, seed, sample_shape](const at::Tensor& output,
                                                    const at::Tensor& y) {
     const at::Tensor samples = y.select(1, 0);
