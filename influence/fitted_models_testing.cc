@@ -9,9 +9,16 @@
 #include "gradients/capturing_gradient_provider.h"
 #include "gradients/parameter_blocks.h"
 #include "gradients/per_sample_function.h"
+#include "influence/arnoldi_influence.h"
+#include "influence/cg_influence.h"
+#include "influence/curvature_products.h"
 #include "influence/direct_influence.h"
 #include "influence/identity_influence.h"
+#include "influence/inverse_harmonic_mean_influence.h"
 #include "influence/kronecker_influence.h"
+#include "influence/lissa_influence.h"
+#include "influence/low_rank_influence.h"
+#include "influence/nystroem_influence.h"
 #include "operators/kronecker_fit.h"
 #include "operators/problem_testing.h"
 
@@ -34,6 +41,19 @@ std::unique_ptr<ComposableInfluence> FitMethod(const std::string& method,
   using Maker = std::function<std::unique_ptr<ComposableInfluence>(
       const std::shared_ptr<const GradientProvider>&, const ParameterBlocks&)>;
   const std::map<std::string, Maker> makers = {
+      {"arnoldi",
+       [](const auto& provider, const auto& blocks) {
+         LowRankInfluenceOptions options;
+         options.rank = 4;
+         return *ArnoldiInfluence::Create(provider, blocks, options);
+       }},
+      {"cg",
+       [](const auto& provider, const auto& blocks) {
+         // Solves with the data.
+         CgInfluenceOptions options;
+         options.products.kind = CurvatureProducts::kMatrixFree;
+         return *CgInfluence::Create(provider, blocks, options);
+       }},
       {"direct",
        [](const auto& provider, const auto& blocks) {
          return *DirectInfluence::Create(provider, blocks);
@@ -48,11 +68,29 @@ std::unique_ptr<ComposableInfluence> FitMethod(const std::string& method,
        [](const auto& provider, const auto& blocks) {
          return *IdentityInfluence::Create(provider, blocks);
        }},
+      {"ihm",
+       [](const auto& provider, const auto& blocks) {
+         return *InverseHarmonicMeanInfluence::Create(provider, blocks);
+       }},
       {"kfac",
        [](const auto& provider, const auto& /*blocks*/) {
          KroneckerInfluenceOptions options;
          options.method = KroneckerMethod::kKfac;
          return *KroneckerInfluence::Create(provider, options);
+       }},
+      {"lissa",
+       [](const auto& provider, const auto& blocks) {
+         // Solves with what it has formed.
+         LissaInfluenceOptions options;
+         options.products.kind = CurvatureProducts::kFormed;
+         options.max_iterations = 30;
+         return *LissaInfluence::Create(provider, blocks, options);
+       }},
+      {"nystroem",
+       [](const auto& provider, const auto& blocks) {
+         LowRankInfluenceOptions options;
+         options.rank = 4;
+         return *NystroemInfluence::Create(provider, blocks, options);
        }},
   };
   const auto maker = makers.find(method);

@@ -8,9 +8,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/status_macros.h"
+#include "influence/arnoldi_influence.h"
+#include "influence/cg_influence.h"
 #include "influence/direct_influence.h"
 #include "influence/identity_influence.h"
+#include "influence/inverse_harmonic_mean_influence.h"
 #include "influence/kronecker_influence.h"
+#include "influence/lissa_influence.h"
+#include "influence/nystroem_influence.h"
 
 namespace influence {
 namespace {
@@ -21,14 +26,14 @@ using QueryFunction = std::optional<PerSampleFunction>;
 using Result = absl::StatusOr<std::unique_ptr<ComposableInfluence>>;
 
 struct Method {
-  bool needs_data;
+  bool takes_data;
   Result (*restore)(Provider, const FittedState&, const Data&, QueryFunction);
 };
 
 // Of a method whose state holds all that it solves with.
 template <typename Influence>
 Method WithoutData() {
-  return {/*needs_data=*/false,
+  return {/*takes_data=*/false,
           [](Provider provider, const FittedState& state, const Data& /*data*/,
              QueryFunction query_function) -> Result {
             return Influence::Restore(std::move(provider), state,
@@ -36,15 +41,31 @@ Method WithoutData() {
           }};
 }
 
+// Of a method that may solve with the training data.
+template <typename Influence>
+Method WithData() {
+  return {/*takes_data=*/true,
+          [](Provider provider, const FittedState& state, const Data& data,
+             QueryFunction query_function) -> Result {
+            return Influence::Restore(std::move(provider), state, data,
+                                      std::move(query_function));
+          }};
+}
+
 const std::map<std::string, Method>& Methods() {
   // Never destroyed: threads may still be at work when the process ends.
-  static const auto* const kMethods = new std::map<std::string, Method>({
+  static const auto* const methods = new std::map<std::string, Method>({
+      {"arnoldi", WithoutData<ArnoldiInfluence>()},
+      {"cg", WithData<CgInfluence>()},
       {"direct", WithoutData<DirectInfluence>()},
       {"ekfac", WithoutData<KroneckerInfluence>()},
       {"identity", WithoutData<IdentityInfluence>()},
+      {"ihm", WithData<InverseHarmonicMeanInfluence>()},
       {"kfac", WithoutData<KroneckerInfluence>()},
+      {"lissa", WithData<LissaInfluence>()},
+      {"nystroem", WithoutData<NystroemInfluence>()},
   });
-  return *kMethods;
+  return *methods;
 }
 
 }  // namespace
@@ -55,9 +76,9 @@ std::vector<std::string> RestorableMethods() {
   return names;
 }
 
-bool RestoringNeedsData(const std::string& method) {
+bool RestoringTakesData(const std::string& method) {
   const auto found = Methods().find(method);
-  return found != Methods().end() && found->second.needs_data;
+  return found != Methods().end() && found->second.takes_data;
 }
 
 absl::StatusOr<std::unique_ptr<ComposableInfluence>> RestoreInfluence(
@@ -72,11 +93,6 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>> RestoreInfluence(
   }
   if (provider == nullptr) {
     return absl::InvalidArgumentError("provider: is null");
-  }
-  if (found->second.needs_data && data == nullptr) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("data: is null, expected the training data, which method ",
-                     state.method, " reads when it solves"));
   }
   return found->second.restore(std::move(provider), state, data,
                                std::move(query_function));

@@ -21,18 +21,20 @@ namespace influence {
 // The methods that RestoreInfluence() knows, in the order of their names.
 std::vector<std::string> RestorableMethods();
 
-// The method reads the training data again when it solves, so that
-// RestoreInfluence() needs them. False for an unknown one.
-bool RestoringNeedsData(const std::string& method);
+// The method may read the training data again when it solves, in the batches of
+// the fit. False for an unknown one.
+bool RestoringTakesData(const std::string& method);
 
 // A model that gives the scores of the one which exported `state`, bit for bit
 // where model and batches are the same. provider: of the model and the training
-// loss that were fitted. data: the training data that were fitted; may be null
-// unless RestoringNeedsData(). query_function: as of the method's Create().
+// loss that were fitted. data: the training data that were fitted; null, or not
+// looked at, where not RestoringTakesData(). query_function: as of the method's
+// Create().
 //
 // kNotFound, listing the known ones, if there is no such method;
-// kInvalidArgument if `provider` or needed data are null; errors of the
-// method's Restore(), as if the state does not fit the model.
+// kInvalidArgument if `provider` is null; errors of the method's Restore(), as
+// if the state does not fit the model, or solving needs the data and they are
+// null.
 absl::StatusOr<std::unique_ptr<ComposableInfluence>> RestoreInfluence(
     const FittedState& state, std::shared_ptr<const GradientProvider> provider,
     const std::shared_ptr<const BatchSequence>& data = nullptr,

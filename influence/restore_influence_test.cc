@@ -33,7 +33,7 @@ TEST_P(RestoreInfluenceTest, GivesTheSameScores) {
       const auto restored,
       RestoreInfluence(
           state, problem.provider,
-          RestoringNeedsData(GetParam()) ? problem.train : nullptr));
+          RestoringTakesData(GetParam()) ? problem.train : nullptr));
   EXPECT_TRUE(restored->is_fitted());
   EXPECT_EQ(restored->num_fitted_samples(), 9);
   INFLUENCE_ASSERT_OK_AND_ASSIGN(
@@ -70,19 +70,13 @@ TEST_P(RestoreInfluenceTest, TakesAnotherQueryFunction) {
   EXPECT_EQ(restored->query_function().name(), MarginFunction().name());
 }
 
-TEST_P(RestoreInfluenceTest, RefusesNoProviderAndNoData) {
+TEST_P(RestoreInfluenceTest, RefusesNoProvider) {
   const FittedProblem problem = MakeFittedProblem();
   INFLUENCE_ASSERT_OK_AND_ASSIGN(const FittedState state,
                                  FitMethod(GetParam(), problem)->ExportState());
   EXPECT_THAT(RestoreInfluence(state, nullptr, problem.train),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        HasSubstr("provider: is null")));
-  if (RestoringNeedsData(GetParam())) {
-    EXPECT_THAT(
-        RestoreInfluence(state, problem.provider),
-        StatusIs(absl::StatusCode::kInvalidArgument,
-                 AllOf(HasSubstr("data: is null"), HasSubstr(GetParam()))));
-  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Methods, RestoreInfluenceTest,
@@ -96,8 +90,18 @@ TEST(RestoreInfluenceNamesTest, ListsWhatIsKnown) {
               StatusIs(absl::StatusCode::kNotFound,
                        AllOf(HasSubstr("found method \"magic\""),
                              HasSubstr("direct, "), HasSubstr("identity"))));
-  EXPECT_FALSE(RestoringNeedsData("magic"));
-  EXPECT_FALSE(RestoringNeedsData("identity"));
+}
+
+TEST(RestoreInfluenceDataTest, SaysWhoSolvesWithData) {
+  EXPECT_TRUE(RestoringTakesData("cg"));
+  EXPECT_FALSE(RestoringTakesData("identity"));
+  EXPECT_FALSE(RestoringTakesData("magic"));
+  const FittedProblem problem = MakeFittedProblem();
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const FittedState state,
+                                 FitMethod("cg", problem)->ExportState());
+  EXPECT_THAT(
+      RestoreInfluence(state, problem.provider),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("data: is null")));
 }
 
 }  // namespace

@@ -9,8 +9,9 @@ set -euo pipefail
 # does not have; the third takes system.BUILD.bazel for a .bzl file.
 readonly WARNINGS=-native-cc-info,-native-cc-library,-native-cc-test,\
 -native-cc-binary,-native-cc-import,-native-cc-proto,-native-cc-toolchain,\
--native-sh-test,-native-cc-toolchain-suite,-native-cc-objc-library,-native-cc-objc-import,\
--native-cc-fdo-prefetch-hints,-native-cc-fdo-profile,-module-docstring
+-native-cc-toolchain-suite,-native-cc-objc-library,-native-cc-objc-import,\
+-native-cc-fdo-prefetch-hints,-native-cc-fdo-profile,-native-sh-test,\
+-module-docstring
 
 git ls-files -z --cached --others --exclude-standard -- \
   '*.bazel' '*.bzl' 'WORKSPACE' '**/WORKSPACE' |
