@@ -131,8 +131,6 @@ AffineLayers FindAffineLayers(const std::vector<NamedParameter>& parameters,
     const ParameterCoverage& covered = coverage.parameters[i];
     if (!covered.covered) {
       reason = covered.reason;
-    } else if (covered.rule == "unused") {
-      reason = "not used";
     } else if (covered.rule.find("embedding") != std::string::npos) {
       reason = "used by an embedding";
     } else if (!found[i].other.empty()) {
