@@ -33,12 +33,13 @@ at::Tensor WithMemoryOrder(const at::Tensor& x, at::IntArrayRef order) {
 
 TEST(KroneckerStatisticsTest, SecondMomentOfEveryMemoryLayout) {
   // Few and many positions for the number of features, one position, one
-  // sample, and several panels of columns.
+  // sample, several panels of columns, and work for several threads.
   for (const std::vector<int64_t>& shape : {std::vector<int64_t>{5, 7, 3},
                                             {5, 2, 9},
                                             {5, 1, 4},
                                             {1, 6, 4},
-                                            {3, 2, 450}}) {
+                                            {3, 2, 450},
+                                            {4, 100, 90}}) {
     const at::Tensor values = SeededNormal(shape, at::kDouble, 1);
     for (const std::vector<int64_t>& order :
          {std::vector<int64_t>{0, 1, 2}, {1, 0, 2}, {0, 2, 1}, {2, 1, 0}}) {
