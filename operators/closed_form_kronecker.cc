@@ -24,7 +24,7 @@ namespace {
 
 // x~ [N, I].
 at::Tensor Inputs(const GeneralizedLinearModel& model, const Batch& batch) {
-  const at::Tensor x = batch.x[0].detach().to(at::kDouble);
+  at::Tensor x = batch.x[0].detach().to(at::kDouble);
   if (!model.has_intercept()) return x;
   return at::cat({x, at::ones({x.size(0), 1}, at::kDouble)}, 1);
 }
