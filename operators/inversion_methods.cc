@@ -29,6 +29,7 @@
 #include "operators/low_rank.h"
 #include "operators/low_rank_inverse.h"
 #include "operators/nystroem.h"
+#include "operators/nystroem_preconditioner.h"
 #include "operators/operator.h"
 #include "operators/twice_differentiable.h"
 
@@ -77,16 +78,25 @@ absl::StatusOr<InverseHvpResult> SolveDirect(const CurvatureSource& source,
 }
 
 absl::StatusOr<std::shared_ptr<const Operator>> MakePreconditioner(
-    const std::string& name, const CurvatureSource& source,
-    const InversionProblem& problem) {
+    const std::string& name, const CurvatureSource& source, Curvature curvature,
+    const InversionProblem& problem, const NystroemOptions& nystroem_options) {
+  const double lambda = problem.hessian_perturbation;
   if (name == "none") return std::shared_ptr<const Operator>();
-  if (name != "jacobi") {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "preconditioner: found \"", name, "\", expected one of none, jacobi"));
+  if (name == "jacobi") {
+    INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor diagonal,
+                               source.GaussNewtonDiagonal(*problem.data));
+    return JacobiPreconditioner::Create(diagonal, lambda);
   }
-  INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor diagonal,
-                             source.GaussNewtonDiagonal(*problem.data));
-  return JacobiPreconditioner::Create(diagonal, problem.hessian_perturbation);
+  if (name != "nystroem") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("preconditioner: found \"", name,
+                     "\", expected one of none, jacobi, nystroem"));
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(const std::shared_ptr<const Operator> c,
+                             source.Products(curvature, problem.data, 0));
+  INFLUENCE_ASSIGN_OR_RETURN(LowRank pairs,
+                             NystroemEigenpairs(*c, nystroem_options));
+  return NystroemPreconditioner::Create(std::move(pairs), lambda);
 }
 
 absl::StatusOr<InverseHvpResult> SolveConjugateGradient(
@@ -95,15 +105,26 @@ absl::StatusOr<InverseHvpResult> SolveConjugateGradient(
   INFLUENCE_ASSIGN_OR_RETURN(const Curvature curvature,
                              ReadCurvature(options, Curvature::kHessian));
   ConjugateGradientOptions cg_options;
+  NystroemOptions nystroem_options;
+  nystroem_options.dtype = source.dtype();
   std::string preconditioner = "none";
   options.Read("tolerance", &cg_options.relative_tolerance);
   options.Read("max_iterations", &cg_options.max_iterations);
   options.Read("block", &cg_options.block);
   options.Read("preconditioner", &preconditioner);
+  const bool has_rank = options.Read("rank", &nystroem_options.rank);
+  const bool has_seed = ReadSeed(options, nystroem_options.seed);
   INFLUENCE_RETURN_IF_ERROR(options.Finish());
+  if ((has_rank || has_seed) && preconditioner != "nystroem") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("options: found ", has_rank ? "rank" : "seed",
+                     " with preconditioner \"", preconditioner,
+                     "\", expected it only with nystroem"));
+  }
   INFLUENCE_ASSIGN_OR_RETURN(
       cg_options.preconditioner,
-      MakePreconditioner(preconditioner, source, problem));
+      MakePreconditioner(preconditioner, source, curvature, problem,
+                         nystroem_options));
   INFLUENCE_ASSIGN_OR_RETURN(
       std::shared_ptr<const Operator> a,
       source.Products(curvature, problem.data, problem.hessian_perturbation));

@@ -7,7 +7,7 @@
 // method     options (default)
 // direct     second_order (hessian)
 // cg         second_order (hessian), tolerance, max_iterations, block (true),
-//            preconditioner (none)
+//            preconditioner (none), rank (10), seed
 // lissa      second_order (hessian), scale, dampen, max_iterations, tolerance,
 //            seed
 // arnoldi    second_order (hessian), rank (10), seed, tolerance, max_restarts,
@@ -21,8 +21,9 @@
 // - second_order: hessian, gauss_newton or generalized_gauss_newton.
 // - direct: forms and factorises A. Where it is indefinite, a remark says so,
 //   and the number "smallest_eigenvalue".
-// - cg: options as in ConjugateGradientOptions; preconditioner none or jacobi
-//   (diagonal of gauss_newton). A report a right-hand side.
+// - cg: options as in ConjugateGradientOptions; preconditioner none, jacobi
+//   (diagonal of gauss_newton) or nystroem (a sketch of C, with rank and seed).
+//   A report a right-hand side.
 // - lissa: options as in LissaOptions, a batch of the data a step. A report a
 //   right-hand side, and the number "scale".
 // - arnoldi, nystroem: options as in ArnoldiOptions and NystroemOptions;

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "ATen/Parallel.h"
 #include "ATen/core/Tensor.h"
 #include "ATen/ops/cat.h"
 #include "ATen/ops/eye.h"
@@ -86,6 +87,9 @@ std::shared_ptr<const TwiceDifferentiable> MakeModel(
 // Softmax regression, which all kinds can do: a single layer has no tanh.
 class SolveHvpTest : public testing::TestWithParam<std::string> {
  protected:
+  // Thousands of products of a few numbers each: threads would only wait.
+  void SetUp() override { at::set_num_threads(1); }
+
   absl::StatusOr<InverseHvpResult> Solve(
       const std::string& method, const InversionOptions& options = {}) const {
     return SolveHvp(method, *model_, data_, b_, kLambda, options);
@@ -130,7 +134,7 @@ TEST_P(SolveHvpTest, Direct) {
 TEST_P(SolveHvpTest, ConjugateGradient) {
   const at::Tensor hessian = DenseGeneralizedGaussNewton(*reference_, batch_);
   const at::Tensor expected = DenseSolve(hessian, b_);
-  for (const std::string preconditioner : {"none", "jacobi"}) {
+  for (const std::string preconditioner : {"none", "jacobi", "nystroem"}) {
     for (const bool block : {true, false}) {
       INFLUENCE_ASSERT_OK_AND_ASSIGN(
           const InverseHvpResult result,
@@ -300,6 +304,8 @@ TEST_P(SolveHvpTest, OptionsAreCheckedByName) {
                                        HasSubstr("one of second_order"))));
   EXPECT_THAT(Solve("cg", {{"preconditioner", "magic"}}),
               StatusIs(kInvalid, HasSubstr("magic")));
+  EXPECT_THAT(Solve("cg", {{"preconditioner", "jacobi"}, {"rank", 3}}),
+              StatusIs(kInvalid, HasSubstr("expected it only with nystroem")));
   EXPECT_THAT(Solve("lissa", {{"rank", 3}}),
               StatusIs(kInvalid, HasSubstr("found rank = 3")));
   EXPECT_THAT(Solve("ihm", {{"second_order", "hessian"}}),
