@@ -5,11 +5,14 @@
 #include <cstddef>
 #include <limits>
 #include <string>
+#include <tuple>
 #include <utility>
 
+#include "ATen/ops/sort.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "base/torch_boundary.h"
 #include "gradients/model.h"
 #include "operators/dense_curvature.h"
 #include "operators/kept_curvature_operator.h"
@@ -119,6 +122,20 @@ std::vector<at::Tensor> LowRankInfluence::eigenvalues() const {
   std::vector<at::Tensor> values;
   for (const auto& inverse : inverses_) values.push_back(inverse->low_rank().d);
   return values;
+}
+
+absl::StatusOr<std::vector<at::Tensor>> LowRankInfluence::CurvatureEigenvalues()
+    const {
+  INFLUENCE_RETURN_IF_ERROR(CheckFitted());
+  return CatchTorch(
+      "eigenvalues", [&]() -> absl::StatusOr<std::vector<at::Tensor>> {
+        std::vector<at::Tensor> falling;
+        for (const at::Tensor& values : eigenvalues()) {
+          falling.push_back(
+              std::get<0>(at::sort(values, /*dim=*/0, /*descending=*/true)));
+        }
+        return falling;
+      });
 }
 
 std::vector<LowRank> LowRankInfluence::eigenpairs() const {

@@ -65,6 +65,9 @@ class LowRankInfluence : public ComposableInfluence {
   // D of each block, float64, by falling magnitude; empty before Fit().
   std::vector<at::Tensor> eigenvalues() const;
 
+  // The same in falling order.
+  absl::StatusOr<std::vector<at::Tensor>> CurvatureEigenvalues() const override;
+
   // U and D of each block; empty before Fit().
   std::vector<LowRank> eigenpairs() const;
 

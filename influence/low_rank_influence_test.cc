@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <tuple>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
@@ -100,6 +101,25 @@ class LowRankInfluenceTest : public testing::Test {
   Batch test_ = SeededClassification(3, 7, 2, at::kDouble, 7);
   Batch train_ = SeededClassification(20, 7, 2, at::kDouble, 8);
 };
+
+TEST_F(LowRankInfluenceTest, GivesEigenvaluesInFallingOrder) {
+  LowRankInfluenceOptions options = Options(18, 0.1);
+  options.curvature = Curvature::kHessian;  // Indefinite.
+  const auto model = MakeArnoldi(BlockStructure::kLayer, options);
+  EXPECT_THAT(model->CurvatureEigenvalues(),
+              StatusIs(absl::StatusCode::kFailedPrecondition, testing::_));
+  INFLUENCE_ASSERT_OK(model->Fit(Data()));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const std::vector<at::Tensor> falling,
+                                 model->CurvatureEigenvalues());
+  ASSERT_EQ(falling.size(), 2);
+  EXPECT_EQ(falling[1].size(0), 18);
+  EXPECT_LT(falling[1][17].item<double>(), 0);
+  for (size_t b = 0; b < 2; ++b) {
+    EXPECT_TRUE(falling[b].diff().le(0).all().item<bool>());
+    EXPECT_THAT(std::get<0>(model->eigenvalues()[b].sort()).flip(0),
+                TensorNear(falling[b], 0));
+  }
+}
 
 TEST_F(LowRankInfluenceTest, EqualsTheDenseInverseAtFullRank) {
   const at::Tensor dense = DenseGeneralizedGaussNewton(*provider_, train_);
