@@ -11,12 +11,13 @@
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "base/validators.h"
-#include "operators/batch_averaging_operator.h"
 #include "operators/conjugate_gradient.h"
 #include "operators/dense_operator.h"
 #include "operators/jacobi_preconditioner.h"
+#include "operators/kept_curvature_operator.h"
 #include "operators/nystroem.h"
 #include "operators/nystroem_preconditioner.h"
+#include "operators/shifted_operator.h"
 
 namespace influence {
 namespace {
@@ -162,42 +163,45 @@ CgInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
   for (size_t b = 0; b < fitted.size(); ++b) {
     fitted[b].curvature = std::move(curvatures[b]);
   }
-  INFLUENCE_RETURN_IF_ERROR(SetOperations(fitted));
+  INFLUENCE_RETURN_IF_ERROR(SetProducts(data, fitted));
   INFLUENCE_RETURN_IF_ERROR(SetPreconditioners(data, progress, fitted));
   INFLUENCE_ASSIGN_OR_RETURN(
       std::vector<std::shared_ptr<const Operator>> operators,
-      MakeOperators(fitted, values, data));
+      MakeOperators(fitted, values));
   fitted_ = std::move(fitted);
   values_ = std::move(values);
   auto_values_ = std::move(auto_values);
-  const bool all_formed =
-      std::find(which.begin(), which.end(), false) == which.end();
-  data_ = all_formed ? nullptr : std::move(data);
   return operators;
 }
 
-absl::Status CgInfluence::SetOperations(std::vector<Block>& fitted) const {
+absl::Status CgInfluence::SetProducts(
+    const std::shared_ptr<const BatchSequence>& data,
+    std::vector<Block>& fitted) const {
+  int64_t num_blocks = 0;
+  for (const Block& block : fitted) {
+    if (!block.curvature.defined()) ++num_blocks;
+  }
+  KeptCurvatureOptions options;
+  options.memory_limit /= std::max<int64_t>(1, num_blocks);
   for (size_t b = 0; b < fitted.size(); ++b) {
     if (fitted[b].curvature.defined()) continue;
     INFLUENCE_ASSIGN_OR_RETURN(
         std::shared_ptr<const GradientProvider> restricted,
         provider().Restrict(blocks().blocks()[b].parameters));
-    fitted[b].operation =
-        CreateCurvatureOperation(options_.curvature, std::move(restricted));
+    INFLUENCE_ASSIGN_OR_RETURN(
+        fitted[b].products,
+        KeptCurvatureOperator::Create(options_.curvature, std::move(restricted),
+                                      data, options));
   }
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::shared_ptr<const Operator>> CgInfluence::CurvatureOperator(
-    const Block& block, double regularization,
-    const std::shared_ptr<const BatchSequence>& data) {
+    const Block& block, double regularization) {
   if (block.curvature.defined()) {
     return DenseOperator::Create(block.curvature, regularization);
   }
-  BatchAveragingOptions averaging;
-  averaging.regularization = regularization;
-  averaging.merge_small_batches = true;
-  return BatchAveragingOperator::Create(block.operation, data, averaging);
+  return ShiftedOperator::Create(block.products, regularization);
 }
 
 at::ScalarType CgInfluence::Dtype(const Block& block) const {
@@ -226,7 +230,7 @@ absl::Status CgInfluence::SetPreconditioners(
     const ParameterBlock& block = blocks().blocks()[b];
     INFLUENCE_ASSIGN_OR_RETURN(
         const std::shared_ptr<const Operator> c,
-        CurvatureOperator(fitted[b], /*regularization=*/0, data));
+        CurvatureOperator(fitted[b], /*regularization=*/0));
     NystroemOptions options;
     options.rank = std::min(options_.rank, block.size);
     options.seed = options_.seed;
@@ -248,9 +252,8 @@ absl::Status CgInfluence::SetPreconditioners(
 }
 
 absl::StatusOr<std::vector<std::shared_ptr<const Operator>>>
-CgInfluence::MakeOperators(
-    const std::vector<Block>& fitted, const std::vector<double>& regularization,
-    const std::shared_ptr<const BatchSequence>& data) const {
+CgInfluence::MakeOperators(const std::vector<Block>& fitted,
+                           const std::vector<double>& regularization) const {
   std::vector<std::shared_ptr<const Operator>> operators;
   for (size_t b = 0; b < fitted.size(); ++b) {
     const auto make =
@@ -262,7 +265,7 @@ CgInfluence::MakeOperators(
       options.dtype = Dtype(fitted[b]);
       INFLUENCE_ASSIGN_OR_RETURN(
           std::shared_ptr<const Operator> a,
-          CurvatureOperator(fitted[b], regularization[b], data));
+          CurvatureOperator(fitted[b], regularization[b]));
       if (fitted[b].diagonal.defined()) {
         INFLUENCE_ASSIGN_OR_RETURN(options.preconditioner,
                                    JacobiPreconditioner::Create(
@@ -299,7 +302,7 @@ CgInfluence::WithRegularization(const Regularization& regularization) const {
   other->options_.regularization = regularization;
   INFLUENCE_ASSIGN_OR_RETURN(
       std::vector<std::shared_ptr<const Operator>> operators,
-      MakeOperators(fitted_, values, data_));
+      MakeOperators(fitted_, values));
   other->values_ = std::move(values);
   INFLUENCE_RETURN_IF_ERROR(
       other->SetOperators(std::move(operators), num_fitted_samples()));
@@ -341,7 +344,7 @@ absl::StatusOr<FittedState> CgInfluence::DoExportState() const {
 
 absl::StatusOr<std::unique_ptr<CgInfluence>> CgInfluence::Restore(
     std::shared_ptr<const GradientProvider> provider, const FittedState& state,
-    std::shared_ptr<const BatchSequence> data,
+    const std::shared_ptr<const BatchSequence>& data,
     std::optional<PerSampleFunction> query_function) {
   if (provider == nullptr) {
     return absl::InvalidArgumentError("provider: is null");
@@ -419,14 +422,13 @@ absl::StatusOr<std::unique_ptr<CgInfluence>> CgInfluence::Restore(
   INFLUENCE_ASSIGN_OR_RETURN(
       std::unique_ptr<CgInfluence> influence,
       Create(std::move(provider), std::move(blocks), options));
-  INFLUENCE_RETURN_IF_ERROR(influence->SetOperations(fitted));
+  INFLUENCE_RETURN_IF_ERROR(influence->SetProducts(data, fitted));
   INFLUENCE_ASSIGN_OR_RETURN(
       std::vector<std::shared_ptr<const Operator>> operators,
-      influence->MakeOperators(fitted, state.regularization, data));
+      influence->MakeOperators(fitted, state.regularization));
   influence->fitted_ = std::move(fitted);
   influence->values_ = state.regularization;
   influence->auto_values_ = state.auto_regularization;
-  influence->data_ = std::move(data);
   INFLUENCE_RETURN_IF_ERROR(
       influence->SetOperators(std::move(operators), state.num_fitted_samples));
   return influence;

@@ -24,7 +24,6 @@
 #include "influence/curvature_products.h"
 #include "influence/fitted_state.h"
 #include "influence/regularization.h"
-#include "operators/batch_operation.h"
 #include "operators/curvature.h"
 #include "operators/low_rank.h"
 #include "operators/operator.h"
@@ -71,8 +70,9 @@ struct CgInfluenceOptions {
 
 // Thread-safe after Fit(). Solves report how they ended by query
 // (PreparedQueries::solve_reports(), InfluenceFactorsWithReports()). Memory
-// after the fit: 8 P_b^2 bytes of a block whose curvature is formed, and the
-// data while some block's is not.
+// after the fit: 8 P_b^2 bytes of a block whose curvature is formed; for the
+// others together, half a gigabyte of what KeptCurvatureOperator keeps, or the
+// data.
 class CgInfluence : public ComposableInfluence {
  public:
   // kInvalidArgument if `provider` is null, an option is out of range or the
@@ -88,7 +88,7 @@ class CgInfluence : public ComposableInfluence {
   static absl::StatusOr<std::unique_ptr<CgInfluence>> Restore(
       std::shared_ptr<const GradientProvider> provider,
       const FittedState& state,
-      std::shared_ptr<const BatchSequence> data = nullptr,
+      const std::shared_ptr<const BatchSequence>& data = nullptr,
       std::optional<PerSampleFunction> query_function = std::nullopt);
 
   bool is_thread_safe() const override { return true; }
@@ -122,23 +122,23 @@ class CgInfluence : public ComposableInfluence {
  private:
   // What does not depend on the regularization.
   struct Block {
-    at::Tensor curvature;  // Undefined unless formed.
-    std::shared_ptr<const BatchOperation> operation;  // Unless formed.
-    at::Tensor diagonal;                              // With kJacobi.
-    std::optional<LowRank> sketch;                    // With kNystroem.
+    at::Tensor curvature;                      // Undefined unless formed.
+    std::shared_ptr<const Operator> products;  // Unless formed.
+    at::Tensor diagonal;                       // With kJacobi.
+    std::optional<LowRank> sketch;             // With kNystroem.
   };
 
   CgInfluence(std::shared_ptr<const GradientProvider> provider,
               ParameterBlocks blocks, CgInfluenceOptions options);
   CgInfluence(const CgInfluence&) = default;
 
-  // Products for the blocks without a formed curvature.
-  absl::Status SetOperations(std::vector<Block>& fitted) const;
+  // Products with C for the blocks where it is not formed.
+  absl::Status SetProducts(const std::shared_ptr<const BatchSequence>& data,
+                           std::vector<Block>& fitted) const;
 
   // C + lambda I.
   static absl::StatusOr<std::shared_ptr<const Operator>> CurvatureOperator(
-      const Block& block, double regularization,
-      const std::shared_ptr<const BatchSequence>& data);
+      const Block& block, double regularization);
 
   // Of iterates.
   at::ScalarType Dtype(const Block& block) const;
@@ -151,14 +151,12 @@ class CgInfluence : public ComposableInfluence {
   // A conjugate gradient operator for each block.
   absl::StatusOr<std::vector<std::shared_ptr<const Operator>>> MakeOperators(
       const std::vector<Block>& fitted,
-      const std::vector<double>& regularization,
-      const std::shared_ptr<const BatchSequence>& data) const;
+      const std::vector<double>& regularization) const;
 
   CgInfluenceOptions options_;
   std::vector<Block> fitted_;
   std::vector<double> values_;       // lambda by block.
   std::vector<double> auto_values_;  // Empty unless the fit needed them.
-  std::shared_ptr<const BatchSequence> data_;  // Null unless it is read again.
 };
 
 }  // namespace influence

@@ -124,6 +124,11 @@ TEST_F(CgInfluenceTest, EqualsADenseSolveForEveryKindOfProducts) {
       const at::Tensor expected = Expected(dense, Blocks(structure), lambda);
       for (const CurvatureProducts kind :
            {CurvatureProducts::kFormed, CurvatureProducts::kMatrixFree}) {
+        // One structure is enough for the slower kind.
+        if (kind == CurvatureProducts::kMatrixFree &&
+            structure != BlockStructure::kLayer) {
+          continue;
+        }
         for (const bool block : {true, false}) {
           SCOPED_TRACE(absl::StrCat(CurvatureName(curvature), " ",
                                     BlockStructureName(structure), " formed ",

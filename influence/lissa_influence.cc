@@ -15,9 +15,9 @@
 #include "base/torch_boundary.h"
 #include "base/validators.h"
 #include "gradients/batch.h"
-#include "operators/batch_averaging_operator.h"
-#include "operators/batch_operation.h"
 #include "operators/dense_operator.h"
+#include "operators/kept_curvature_operator.h"
+#include "operators/shifted_operator.h"
 
 namespace influence {
 namespace {
@@ -144,11 +144,10 @@ LissaInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
   // Fitted aside, lest a failure change this model.
   LissaInfluence fit(*this);
   INFLUENCE_ASSIGN_OR_RETURN(fit.batch_sizes_, BatchSizes(*data));
-  fit.data_ = std::move(data);
   fit.auto_values_.clear();
   if (options_.regularization.is_auto()) {
-    INFLUENCE_ASSIGN_OR_RETURN(
-        fit.auto_values_, AutoRegularization(provider(), blocks(), *fit.data_));
+    INFLUENCE_ASSIGN_OR_RETURN(fit.auto_values_,
+                               AutoRegularization(provider(), blocks(), *data));
     fit.values_ = fit.auto_values_;
   } else {
     INFLUENCE_ASSIGN_OR_RETURN(fit.values_,
@@ -162,7 +161,7 @@ LissaInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
   const bool any = std::find(which.begin(), which.end(), true) != which.end();
   ProgressStage stage(progress, "curvature", any ? num_batches : 0, "batches");
   for (int64_t t = 0; any && t < num_batches; ++t) {
-    const OneBatchSequence batch(fit.data_, t, fit.batch_sizes_[t]);
+    const OneBatchSequence batch(data, t, fit.batch_sizes_[t]);
     INFLUENCE_ASSIGN_OR_RETURN(
         std::vector<at::Tensor> of_batch,
         FormSelectedBlocks(options_.curvature, provider(), blocks(), which,
@@ -181,17 +180,44 @@ LissaInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
     }));
     stage.Advance();
   }
+  INFLUENCE_RETURN_IF_ERROR(fit.SetProducts(data));
   INFLUENCE_ASSIGN_OR_RETURN(fit.inverses_, fit.MakeOperators(fit.values_));
-  const bool all = std::find(which.begin(), which.end(), false) == which.end();
-  if (all) fit.data_ = nullptr;
   batch_sizes_ = std::move(fit.batch_sizes_);
   curvatures_ = std::move(fit.curvatures_);
+  products_ = std::move(fit.products_);
   inverses_ = std::move(fit.inverses_);
   values_ = std::move(fit.values_);
   auto_values_ = std::move(fit.auto_values_);
-  data_ = std::move(fit.data_);
   return std::vector<std::shared_ptr<const Operator>>(inverses_.begin(),
                                                       inverses_.end());
+}
+
+absl::Status LissaInfluence::SetProducts(
+    const std::shared_ptr<const BatchSequence>& data) {
+  products_.assign(curvatures_.size(), {});
+  auto num_operators = static_cast<int64_t>(
+      std::count_if(curvatures_.begin(), curvatures_.end(),
+                    [](const at::Tensor& c) { return !c.defined(); }) *
+      batch_sizes_.size());
+  KeptCurvatureOptions options;
+  options.memory_limit /= std::max<int64_t>(1, num_operators);
+  for (size_t b = 0; b < curvatures_.size(); ++b) {
+    if (curvatures_[b].defined()) continue;
+    INFLUENCE_ASSIGN_OR_RETURN(
+        const std::shared_ptr<const GradientProvider> restricted,
+        provider().Restrict(blocks().blocks()[b].parameters));
+    for (size_t t = 0; t < batch_sizes_.size(); ++t) {
+      INFLUENCE_ASSIGN_OR_RETURN(
+          std::shared_ptr<const Operator> products,
+          KeptCurvatureOperator::Create(
+              options_.curvature, restricted,
+              std::make_shared<const OneBatchSequence>(
+                  data, static_cast<int64_t>(t), batch_sizes_[t]),
+              options));
+      products_[b].push_back(std::move(products));
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<std::shared_ptr<const Lissa>>>
@@ -200,13 +226,6 @@ LissaInfluence::MakeOperators(const std::vector<double>& regularization,
   std::vector<std::shared_ptr<const Lissa>> inverses;
   for (size_t b = 0; b < curvatures_.size(); ++b) {
     const auto make = [&]() -> absl::StatusOr<std::shared_ptr<const Lissa>> {
-      INFLUENCE_ASSIGN_OR_RETURN(
-          std::shared_ptr<const GradientProvider> restricted,
-          provider().Restrict(blocks().blocks()[b].parameters));
-      const std::shared_ptr<const BatchOperation> operation =
-          CreateCurvatureOperation(options_.curvature, std::move(restricted));
-      BatchAveragingOptions averaging;
-      averaging.regularization = regularization[b];
       std::vector<LissaBatch> batches;
       for (size_t t = 0; t < batch_sizes_.size(); ++t) {
         const auto index = static_cast<int64_t>(t);
@@ -217,11 +236,7 @@ LissaInfluence::MakeOperators(const std::vector<double>& regularization,
               DenseOperator::Create(curvatures_[b][index], regularization[b]));
         } else {
           INFLUENCE_ASSIGN_OR_RETURN(
-              a, BatchAveragingOperator::Create(
-                     operation,
-                     std::make_shared<const OneBatchSequence>(data_, index,
-                                                              batch_sizes_[t]),
-                     averaging));
+              a, ShiftedOperator::Create(products_[b][t], regularization[b]));
         }
         batches.push_back({std::move(a), batch_sizes_[t]});
       }
@@ -306,7 +321,7 @@ absl::StatusOr<FittedState> LissaInfluence::DoExportState() const {
 
 absl::StatusOr<std::unique_ptr<LissaInfluence>> LissaInfluence::Restore(
     std::shared_ptr<const GradientProvider> provider, const FittedState& state,
-    std::shared_ptr<const BatchSequence> data,
+    const std::shared_ptr<const BatchSequence>& data,
     std::optional<PerSampleFunction> query_function) {
   if (provider == nullptr) {
     return absl::InvalidArgumentError("provider: is null");
@@ -386,8 +401,8 @@ absl::StatusOr<std::unique_ptr<LissaInfluence>> LissaInfluence::Restore(
           " batches of the fit of ", state.num_fitted_samples,
           " samples, in the same sizes"));
     }
-    influence->data_ = std::move(data);
   }
+  INFLUENCE_RETURN_IF_ERROR(influence->SetProducts(data));
   INFLUENCE_ASSIGN_OR_RETURN(
       std::vector<std::shared_ptr<const Lissa>> inverses,
       influence->MakeOperators(state.regularization,

@@ -54,7 +54,8 @@ struct LissaInfluenceOptions {
 // Thread-safe after Fit(). Solves report how they ended by query, with remarks
 // where a scale was doubled (PreparedQueries::solve_reports(),
 // InfluenceFactorsWithReports()). Memory after the fit: P_b^2 scalars of the
-// model's dtype a batch for each block that is formed; the data otherwise.
+// model's dtype a batch for each block that is formed; for the others together,
+// half a gigabyte of what KeptCurvatureOperator keeps, or the data.
 class LissaInfluence : public ComposableInfluence {
  public:
   // kInvalidArgument if `provider` is null, an option is out of range or the
@@ -70,7 +71,7 @@ class LissaInfluence : public ComposableInfluence {
   static absl::StatusOr<std::unique_ptr<LissaInfluence>> Restore(
       std::shared_ptr<const GradientProvider> provider,
       const FittedState& state,
-      std::shared_ptr<const BatchSequence> data = nullptr,
+      const std::shared_ptr<const BatchSequence>& data = nullptr,
       std::optional<PerSampleFunction> query_function = std::nullopt);
 
   bool is_thread_safe() const override { return true; }
@@ -94,8 +95,8 @@ class LissaInfluence : public ComposableInfluence {
 
  protected:
   // Reads the data once for each of: the batches' sizes, a regularization of
-  // Auto(), the forming of curvatures; and, without a scale, up to 60 times for
-  // a block that is not formed.
+  // Auto(), the forming of curvatures, a block that is not formed. Estimates of
+  // a scale take up to 60 products with all the data for each block.
   absl::StatusOr<std::vector<std::shared_ptr<const Operator>>> FitOperators(
       std::shared_ptr<const BatchSequence> data,
       ProgressReporter* progress) override;
@@ -110,8 +111,11 @@ class LissaInfluence : public ComposableInfluence {
                  ParameterBlocks blocks, LissaInfluenceOptions options);
   LissaInfluence(const LissaInfluence&) = default;
 
-  // An operator for each block from curvatures_, batch_sizes_ and data_. With
-  // `scales`, those; otherwise the option's or estimates.
+  // Products with each C_t for the blocks where they are not formed.
+  absl::Status SetProducts(const std::shared_ptr<const BatchSequence>& data);
+
+  // An operator for each block. With `scales`, those; otherwise the option's or
+  // estimates.
   absl::StatusOr<std::vector<std::shared_ptr<const Lissa>>> MakeOperators(
       const std::vector<double>& regularization,
       const std::vector<double>& scales = {}) const;
@@ -124,10 +128,11 @@ class LissaInfluence : public ComposableInfluence {
   std::vector<int64_t> batch_sizes_;
   std::vector<at::Tensor> curvatures_;  // [T, P_b, P_b]; undefined if not
                                         // formed.
+  // With C_t, by block and batch; none for a block that is formed.
+  std::vector<std::vector<std::shared_ptr<const Operator>>> products_;
   std::vector<std::shared_ptr<const Lissa>> inverses_;
   std::vector<double> values_;       // lambda by block.
   std::vector<double> auto_values_;  // Empty unless the fit needed them.
-  std::shared_ptr<const BatchSequence> data_;  // Null unless it is read again.
 };
 
 }  // namespace influence
