@@ -60,6 +60,7 @@ std::vector<std::string> PairNames(
   std::map<std::string, int> num_groups;
   for (const KroneckerFactors& factors : layers) ++num_groups[factors.layer];
   std::vector<std::string> names;
+  names.reserve(layers.size());
   for (const KroneckerFactors& factors : layers) {
     names.push_back(num_groups[factors.layer] == 1
                         ? factors.layer
