@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "ATen/Parallel.h"
 #include "ATen/core/Tensor.h"
 #include "ATen/ops/cat.h"
 #include "ATen/ops/einsum.h"
@@ -38,6 +39,7 @@
 #include "influence/fitted_state.h"
 #include "influence/prepared_queries.h"
 #include "influence/regularization.h"
+#include "influence/restore_influence.h"
 #include "operators/curvature.h"
 #include "operators/operator.h"
 #include "operators/problem_testing.h"
@@ -67,6 +69,7 @@ struct Problem {
 
 Problem MakeProblem(const std::shared_ptr<const Model>& model,
                     const PerSampleFunction& loss, Batch train, Batch test) {
+  at::set_num_threads(1);  // Threads would only wait for each other.
   auto provider = CapturingGradientProvider::Create(model, loss, train);
   auto reference = AutogradGradientProvider::Create(model, loss);
   INFLUENCE_CHECK(provider.ok());
@@ -481,8 +484,7 @@ TEST(KnownTrapsTest, EkfacWithATransposedEigenvectorMatrixIsAnother) {
     transposed.arrays[i].values = state.arrays[i].values.t().contiguous();
     INFLUENCE_ASSERT_OK_AND_ASSIGN(
         const auto restored,
-        RestoreInfluenceOf(layer.problem.provider, transposed,
-                           Data(layer.problem.train, 12)));
+        RestoreInfluence(transposed, layer.problem.provider));
     INFLUENCE_ASSERT_OK_AND_ASSIGN(
         at::Tensor scores,
         restored->Influences(layer.problem.test, layer.problem.train));

@@ -35,6 +35,7 @@
 #include "influence/influence_mode.h"
 #include "influence/prepared_queries.h"
 #include "influence/regularization.h"
+#include "influence/restore_influence.h"
 #include "operators/curvature.h"
 #include "operators/operator.h"
 #include "operators/operator_testing.h"
@@ -317,7 +318,7 @@ TEST_P(MethodConformanceTest, ARestoredModelGivesBitIdenticalScores) {
                                  influence->ExportState());
   EXPECT_EQ(state.method, method().method);
   INFLUENCE_ASSERT_OK_AND_ASSIGN(const auto restored,
-                                 RestoreInfluenceOf(provider_, state, Data()));
+                                 RestoreInfluence(state, provider_, Data()));
   EXPECT_EQ(restored->num_fitted_samples(), 9);
   for (const InfluenceMode mode :
        {InfluenceMode::kUp, InfluenceMode::kPerturbation}) {

@@ -136,35 +136,4 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>> CreateInfluence(
   return UnknownMethod(method.method);
 }
 
-absl::StatusOr<std::unique_ptr<ComposableInfluence>> RestoreInfluenceOf(
-    const std::shared_ptr<const GradientProvider>& provider,
-    const FittedState& state,
-    const std::shared_ptr<const BatchSequence>& data) {
-  if (state.method == "identity") {
-    return IdentityInfluence::Restore(provider, state);
-  }
-  if (state.method == "direct") {
-    return DirectInfluence::Restore(provider, state);
-  }
-  if (state.method == "cg") {
-    return CgInfluence::Restore(provider, state, data);
-  }
-  if (state.method == "lissa") {
-    return LissaInfluence::Restore(provider, state, data);
-  }
-  if (state.method == "arnoldi") {
-    return ArnoldiInfluence::Restore(provider, state);
-  }
-  if (state.method == "nystroem") {
-    return NystroemInfluence::Restore(provider, state);
-  }
-  if (state.method == "ihm") {
-    return InverseHarmonicMeanInfluence::Restore(provider, state, data);
-  }
-  if (state.method == "kfac" || state.method == "ekfac") {
-    return KroneckerInfluence::Restore(provider, state);
-  }
-  return UnknownMethod(state.method);
-}
-
 }  // namespace influence

@@ -8,15 +8,12 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
-#include "gradients/batch_sequence.h"
 #include "gradients/gradient_provider.h"
 #include "gradients/parameter_blocks.h"
 #include "gradients/per_sample_function.h"
 #include "influence/composable_influence.h"
-#include "influence/fitted_state.h"
 #include "influence/regularization.h"
 #include "operators/curvature.h"
 
@@ -69,11 +66,6 @@ struct InfluenceMethod {
 absl::StatusOr<std::unique_ptr<ComposableInfluence>> CreateInfluence(
     const InfluenceMethod& method,
     const std::shared_ptr<const GradientProvider>& provider);
-
-// From an ExportState() of any method; `data` is what it was fitted to.
-absl::StatusOr<std::unique_ptr<ComposableInfluence>> RestoreInfluenceOf(
-    const std::shared_ptr<const GradientProvider>& provider,
-    const FittedState& state, const std::shared_ptr<const BatchSequence>& data);
 
 }  // namespace influence
 
