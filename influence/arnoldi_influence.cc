@@ -15,8 +15,10 @@ constexpr absl::string_view kMethod = "arnoldi";
 
 constexpr Curvature kDefaultCurvature = Curvature::kHessian;
 
-// The products that the Krylov method takes, in sizes of its space.
-constexpr int64_t kExpectedFillings = 4;
+// The products that the Krylov method takes, in sizes of its space: one where
+// the spectrum falls off quickly, as that of a trained network does, and half a
+// one more for each restart.
+constexpr int64_t kExpectedFillings = 2;
 
 }  // namespace
 

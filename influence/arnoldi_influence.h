@@ -23,11 +23,13 @@
 
 namespace influence {
 
-// Fit() takes about 8 k products with the curvature, one after the other, each
-// a pass over the data. Blocks of at most as many parameters are formed as
-// dense matrices instead, in one pass over the data for all of them, and
-// decomposed by LAPACK, in 9 P_b^3 operations. To miss the tolerance is
-// reported, not an error, unless no eigenpair has converged
+// Fit() takes 2 k + 1 products with the curvature, one after the other, where
+// the spectrum falls off quickly, and about k more for each restart where it
+// does not; each is a pass over the data, or over graphs that are kept
+// (operators/kept_curvature_operator.h). Blocks of at most 4 k + 2 parameters
+// are formed as dense matrices instead, in one pass over the data for all of
+// them, and decomposed by LAPACK, in 9 P_b^3 operations. To miss the tolerance
+// is reported, not an error, unless no eigenpair has converged
 // (kFailedPrecondition).
 class ArnoldiInfluence : public LowRankInfluence {
  public:

@@ -21,7 +21,7 @@
 namespace influence {
 namespace {
 
-// 180 parameters: rank 3 (84 products) goes by products, rank 60 by the dense
+// 180 parameters: rank 3 (subspace 20) goes by products, rank 60 by the dense
 // matrix.
 class ArnoldiInfluenceTest : public testing::Test {
  protected:

@@ -126,7 +126,7 @@ absl::StatusOr<ArnoldiResult> Krylov(const Operator& c, int64_t subspace,
       {Rows(solver.eigenvectors(), options.dtype).t(), d.mul_(scale)},
       solver.info() == Spectra::CompInfo::Successful,
       solver.num_operations() + kNormProducts,
-      solver.num_iterations()};
+      solver.num_iterations() - 1};
 }
 
 }  // namespace

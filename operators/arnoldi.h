@@ -39,8 +39,8 @@ struct ArnoldiResult {
   int64_t num_restarts;
 };
 
-// Dimension of the Krylov space: min(P, max(2 k + 1, 20)), so that about four
-// times as many products are to be expected.
+// Dimension of the Krylov space: min(P, max(2 k + 1, 20)). As many products are
+// taken, and about k more for each restart.
 int64_t ArnoldiSubspaceSize(int64_t rank, int64_t size);
 
 // Memory: two float64 [P, ArnoldiSubspaceSize()]. The same for every batch size

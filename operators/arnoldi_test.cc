@@ -130,6 +130,7 @@ TEST(ArnoldiTest, TellsWhatHasNotConverged) {
   INFLUENCE_ASSERT_OK_AND_ASSIGN(const ArnoldiResult result,
                                  ArnoldiEigenpairs(MatrixOperator(c), options));
   EXPECT_FALSE(result.converged);
+  EXPECT_EQ(result.num_restarts, 2);
   EXPECT_LT(result.pairs.rank(), 5);
   EXPECT_EQ(result.pairs.u.size(1), result.pairs.rank());
   options.max_restarts = 300;

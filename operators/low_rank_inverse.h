@@ -51,7 +51,10 @@ struct LowRankInverseOptions {
 // difference of the two is wrong by 6e-8 / f. So coefficients, Gram matrix and
 // difference are computed in float64 from the float32 factors, which are exact
 // inputs. What remains is the rounding of U and of the gradients themselves:
-// 6e-8 / (f sqrt(P)) and less.
+// 6e-8 / (f sqrt(P)) and less. For the digits and a network of 2,410 parameters
+// at rank 100 and lambda = 3e-5 of the largest D, that is 4e-8 of the largest
+// score, where a difference in float32 is wrong by 4e-5 and queries projected
+// in float32 by 7e-6.
 //
 // Immutable and thread-safe. Memory: U, in its dtype.
 class LowRankInverse : public Operator {
