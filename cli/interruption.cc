@@ -4,8 +4,10 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <filesystem>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
@@ -19,6 +21,8 @@
 
 namespace influence {
 namespace {
+
+constexpr int kRemovals = 100;
 
 struct State {
   absl::Mutex mutex;
@@ -54,7 +58,14 @@ void WriteAll(int descriptor, absl::string_view text) {
   State& state = GlobalState();
   // Not given back: nothing may be created any more.
   state.mutex.Lock();
-  if (!state.path.empty()) unlink(state.path.c_str());
+  if (!state.path.empty()) {
+    // Files may still come into a folder while it is being emptied.
+    std::error_code error;
+    for (int i = 0; i < kRemovals; ++i) {
+      std::filesystem::remove_all(state.path, error);
+      if (!std::filesystem::exists(state.path, error)) break;
+    }
+  }
   // The bar that may be on the terminal stays, the error gets its own line.
   WriteAll(STDERR_FILENO,
            absl::StrCat(isatty(STDERR_FILENO) == 1 ? "\n" : "",

@@ -19,11 +19,12 @@ namespace influence {
 // before any other thread is started.
 void HandleInterruptions();
 
-// A file that must not outlive an interruption. One at a time in a process.
+// A file, or a folder with all that is in it, that must not outlive an
+// interruption. One at a time in a process.
 class InterruptibleFile {
  public:
-  // Calls `create`, whose result is the path of the file it made. No
-  // interruption comes between the file's creation and the end of this call.
+  // Calls `create`, whose result is the path of what it made. No interruption
+  // comes between the creation and the end of this call.
   static absl::StatusOr<std::unique_ptr<InterruptibleFile>> Create(
       absl::FunctionRef<absl::StatusOr<std::string>()> create);
 

@@ -77,6 +77,23 @@ TEST_F(InterruptionDeathTest, LeavesAFileThatHasBeenDealtWith) {
   std::filesystem::remove(path);
 }
 
+TEST_F(InterruptionDeathTest, RemovesAFolderWithAllThatIsInIt) {
+  const std::string path = TestFile();
+  EXPECT_EXIT(
+      {
+        HandleInterruptions();
+        const auto folder = InterruptibleFile::Create([&] {
+          std::filesystem::create_directories(path + "/c/0");
+          std::ofstream(path + "/c/0/1") << "unfinished";
+          return path;
+        });
+        if (!folder.ok()) _exit(98);
+        RaiseAndWait(SIGTERM);
+      },
+      ::testing::ExitedWithCode(1), "found SIGTERM");
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
 TEST_F(InterruptionDeathTest, NohupIsRespected) {
   EXPECT_EXIT(
       {
