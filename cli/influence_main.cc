@@ -15,10 +15,14 @@
 #include "base/freed_memory.h"
 #include "base/torch_boundary.h"
 #include "cli/console.h"
+#include "cli/factors_command.h"
+#include "cli/fit_command.h"
 #include "cli/inspect_command.h"
 #include "cli/interruption.h"
 #include "cli/options.h"
 #include "cli/scores_command.h"
+#include "cli/self_command.h"
+#include "cli/spectrum_command.h"
 #include "cli/terminal_progress.h"
 #include "cli/usage_error.h"
 
@@ -39,6 +43,25 @@ void OccupyStandardDescriptors() {
   }
 }
 
+absl::Status RunCommand(const InspectOptions& options, Console& console) {
+  return RunInspect(options, console);
+}
+absl::Status RunCommand(const FitOptions& options, Console& console) {
+  return RunFit(options, console);
+}
+absl::Status RunCommand(const ScoresOptions& options, Console& console) {
+  return RunScores(options, console);
+}
+absl::Status RunCommand(const FactorsOptions& options, Console& console) {
+  return RunFactors(options, console);
+}
+absl::Status RunCommand(const SelfOptions& options, Console& console) {
+  return RunSelf(options, console);
+}
+absl::Status RunCommand(const SpectrumOptions& options, Console& console) {
+  return RunSpectrum(options, console);
+}
+
 absl::Status Run(const std::vector<std::string>& arguments) {
   const absl::StatusOr<CommandLine> line = ParseCommandLine(arguments);
   if (!line.ok()) return line.status();
@@ -50,13 +73,17 @@ absl::Status Run(const std::vector<std::string>& arguments) {
     Console text = console(/*quiet=*/true);
     return text.Print(request->text);
   }
-  if (const auto* options = std::get_if<InspectOptions>(&*line)) {
-    Console inspect = console(options->quiet);
-    return RunInspect(*options, inspect);
-  }
-  const auto& options = std::get<ScoresOptions>(*line);
-  Console scores = console(options.quiet);
-  return RunScores(options, scores);
+  // The request for text is the one alternative without RunOptions.
+  return std::visit(
+      [&](const auto& options) -> absl::Status {
+        if constexpr (requires { options.quiet; }) {
+          Console command = console(options.quiet);
+          return RunCommand(options, command);
+        } else {
+          return absl::OkStatus();
+        }
+      },
+      *line);
 }
 
 }  // namespace

@@ -125,6 +125,7 @@ std::string InspectText(const InspectOptions& options, const RunInputs& inputs,
 }  // namespace
 
 absl::Status RunInspect(const InspectOptions& options, Console& console) {
+  INFLUENCE_RETURN_IF_ERROR(ApplyThreads(options));
   INFLUENCE_ASSIGN_OR_RETURN(
       const RunInputs inputs,
       OpenRunInputs(options, /*test=*/std::nullopt, options.loss));

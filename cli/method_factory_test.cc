@@ -1,95 +1,242 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #include "cli/method_factory.h"
 
+#include <map>
 #include <memory>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
-#include "ATen/ops/matmul.h"
-#include "ATen/ops/ones.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "cli/method_options.h"
 #include "cli/options.h"
 #include "cli/usage_error.h"
 #include "gmock/gmock.h"
 #include "gradients/autograd_gradient_provider.h"
+#include "gradients/batch.h"
+#include "gradients/batch_sequence.h"
 #include "gradients/gradient_provider.h"
-#include "gradients/parameter_blocks.h"
 #include "gradients/per_sample_function.h"
 #include "gtest/gtest.h"
 #include "influence/composable_influence.h"
-#include "influence/direct_influence.h"
-#include "influence/identity_influence.h"
-#include "influence/regularization.h"
-#include "tests/support/function_model.h"
+#include "influence/fitted_state.h"
+#include "operators/problem_testing.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/tensor_matchers.h"
 
 namespace influence {
 namespace {
 
 using ::testing::HasSubstr;
 
+// Blocks "0" and "2" by layer.
 std::shared_ptr<const GradientProvider> Provider() {
-  const at::Tensor weight = ParameterLike(at::ones({2, 3}));
-  const at::Tensor bias = ParameterLike(at::ones({3}));
-  auto model = std::make_shared<FunctionModel>(
-      std::vector<NamedParameter>{{"weight", weight}, {"bias", bias}},
-      [weight, bias](const std::vector<at::Tensor>& x) {
-        return at::matmul(x[0], weight).add(bias);
-      });
-  return AutogradGradientProvider::Create(model, CrossEntropyLoss()).value();
+  return AutogradGradientProvider::Create(TanhMlp({3, 4, 2}, at::kDouble, 1),
+                                          CrossEntropyLoss())
+      .value();
 }
 
-TEST(MethodFactoryTest, MakesTheMethodWithItsBlocksAndQueryFunction) {
-  ScoresOptions options;
-  options.query_function = MarginFunction();
-  options.block_structure = BlockStructure::kParameter;
-  options.method = Method::kIdentity;
-  INFLUENCE_ASSERT_OK_AND_ASSIGN(
-      const std::unique_ptr<ComposableInfluence> identity,
-      CreateMethod(options, Provider()));
-  EXPECT_NE(dynamic_cast<IdentityInfluence*>(identity.get()), nullptr);
-  EXPECT_EQ(identity->blocks().blocks().size(), 2);
-  EXPECT_EQ(identity->query_function().name(), "margin");
+FitSource Source(const std::string& method,
+                 const std::map<std::string, std::string>& given = {}) {
+  FitSource source;
+  source.dtype = at::kDouble;
+  const absl::StatusOr<MethodOptions> options = ParseMethodOptions(
+      method, [&](const std::string& name) -> std::optional<std::string> {
+        const auto found = given.find(name);
+        if (found == given.end()) return std::nullopt;
+        return found->second;
+      });
+  EXPECT_THAT(options, IsOk());
+  source.method = *options;
+  return source;
+}
 
-  options.method = Method::kDirect;
-  INFLUENCE_ASSERT_OK_AND_ASSIGN(
-      const std::unique_ptr<ComposableInfluence> direct,
-      CreateMethod(options, Provider()));
-  EXPECT_NE(dynamic_cast<DirectInfluence*>(direct.get()), nullptr);
-  EXPECT_EQ(direct->blocks().blocks().size(), 2);
-  EXPECT_EQ(direct->query_function().name(), "margin");
+absl::StatusOr<std::unique_ptr<ComposableInfluence>> Make(
+    const FitSource& source) {
+  return CreateMethod(source, {}, MarginFunction(), Provider());
+}
+
+std::shared_ptr<const BatchSequence> Data() {
+  return std::make_shared<const TensorBatchSequence>(
+      *TensorBatchSequence::Create(
+          SeededClassification(6, 3, 2, at::kDouble, 2), 6));
+}
+
+// A fit says of itself what it was made with.
+TEST(MethodFactoryTest, EveryMethodIsMadeWithItsOptions) {
+  struct Case {
+    std::string method;
+    std::map<std::string, std::string> given;
+    // What the fitted state must say.
+    std::map<std::string, std::string> expected;
+  };
+  const std::vector<Case> cases = {
+      {"identity", {{"--block-structure", "layer"}}, {}},
+      {"direct",
+       {{"--second-order", "gauss_newton"}, {"--block-structure", "layer"}},
+       {{"curvature", "gauss_newton"}}},
+      {"cg",
+       {{"--tolerance", "1e-3"},
+        {"--max-iterations", "17"},
+        {"--preconditioner", "jacobi"}},
+       {{"curvature", "generalized_gauss_newton"},
+        {"max_iterations", "17"},
+        {"preconditioner", "jacobi"}}},
+      {"lissa",
+       {{"--max-iterations", "23"}, {"--scale", "50"}},
+       {{"curvature", "generalized_gauss_newton"}, {"max_iterations", "23"}}},
+      {"arnoldi",
+       {{"--rank", "5"}, {"--low-rank-inverse", "projected"}},
+       {{"curvature", "hessian"},
+        {"rank", "5"},
+        {"low_rank_inverse", "projected"}}},
+      {"nystroem",
+       {{"--rank", "6"}},
+       {{"curvature", "generalized_gauss_newton"},
+        {"rank", "6"},
+        {"low_rank_inverse", "exact"}}},
+      {"kfac",
+       {{"--fisher", "exact"}, {"--uncovered", "drop"}},
+       {{"fisher", "exact"}, {"uncovered", "drop"}}},
+      {"ekfac", {}, {{"fisher", "empirical"}, {"uncovered", "diagonal"}}},
+      {"ihm", {{"--block-structure", "layer"}}, {}},
+  };
+  ASSERT_EQ(cases.size(), AllMethods().size());
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.method);
+    std::map<std::string, std::string> given = c.given;
+    if (c.method != "identity") given["--regularization"] = "2";
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(
+        const std::unique_ptr<ComposableInfluence> influence,
+        Make(Source(c.method, given)));
+    EXPECT_EQ(influence->query_function().name(), "margin");
+    INFLUENCE_ASSERT_OK(influence->Fit(Data()));
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(const FittedState state,
+                                   influence->ExportState());
+    EXPECT_EQ(state.method, c.method);
+    for (const auto& [name, value] : c.expected) {
+      const auto found = state.options.find(name);
+      ASSERT_NE(found, state.options.end()) << name;
+      EXPECT_EQ(found->second, value) << name;
+    }
+    const bool by_layer = c.given.count("--block-structure") == 1 ||
+                          c.method == "kfac" || c.method == "ekfac";
+    EXPECT_EQ(state.blocks.size(), by_layer ? 2 : 1);
+    if (c.method != "identity") {
+      EXPECT_EQ(state.regularization[0], 2);
+    }
+  }
+}
+
+// The table of options must not drift from the library.
+TEST(MethodFactoryTest, DefaultsAreTheLibrarysOwn) {
+  for (const Method method : AllMethods()) {
+    SCOPED_TRACE(MethodName(method));
+    const std::string name(MethodName(method));
+    const bool is_low_rank = HasOption(method, "--low-rank-inverse");
+    // As many as the small network has at least.
+    std::map<std::string, std::string> given;
+    if (method != Method::kIdentity) given["--regularization"] = "2";
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(
+        const std::unique_ptr<ComposableInfluence> influence,
+        Make(Source(name, given)));
+    INFLUENCE_ASSERT_OK(influence->Fit(Data()));
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(const FittedState state,
+                                   influence->ExportState());
+    if (is_low_rank) {
+      EXPECT_EQ(state.options.at("rank"), *DefaultOf(method, "--rank"));
+    }
+    if (HasOption(method, "--max-iterations")) {
+      EXPECT_EQ(state.options.at("max_iterations"),
+                *DefaultOf(method, "--max-iterations"));
+    }
+  }
 }
 
 TEST(MethodFactoryTest, BlocksThatDoNotExistAreAUsageError) {
-  ScoresOptions options;
-  options.method = Method::kDirect;
-  options.block_structure = BlockStructure::kParameter;
-  INFLUENCE_ASSERT_OK_AND_ASSIGN(
-      options.regularization, Regularization::Parse("weight=1,bias=2,third=3"));
-  const absl::Status unknown = CreateMethod(options, Provider()).status();
+  const absl::Status unknown =
+      Make(Source("direct", {{"--block-structure", "layer"},
+                             {"--regularization", "0=1,2=2,third=3"}}))
+          .status();
   EXPECT_TRUE(IsUsageError(unknown));
   EXPECT_THAT(unknown, StatusIs(absl::StatusCode::kInvalidArgument,
                                 "--regularization: found unknown block third, "
-                                "expected weight, bias"));
-  INFLUENCE_ASSERT_OK_AND_ASSIGN(options.regularization,
-                                 Regularization::Parse("weight=1"));
-  const absl::Status missing = CreateMethod(options, Provider()).status();
-  EXPECT_TRUE(IsUsageError(missing));
-  EXPECT_THAT(missing, StatusIs(absl::StatusCode::kInvalidArgument,
-                                HasSubstr("no value for block bias")));
+                                "expected 0, 2"));
+  for (const std::string method : {"direct", "cg", "ihm", "arnoldi"}) {
+    const absl::Status missing =
+        Make(Source(method, {{"--block-structure", "layer"},
+                             {"--regularization", "0=1"}}))
+            .status();
+    EXPECT_TRUE(IsUsageError(missing));
+    EXPECT_THAT(missing, StatusIs(absl::StatusCode::kInvalidArgument,
+                                  HasSubstr("no value for block 2")));
+  }
+  EXPECT_TRUE(IsUsageError(
+      Make(Source("ekfac", {{"--regularization", "0=1"}})).status()));
+}
+
+TEST(MethodFactoryTest, ARankAboveTheParametersIsAUsageError) {
+  for (const std::string method : {"arnoldi", "nystroem"}) {
+    const absl::Status status =
+        Make(Source(method, {{"--rank", "27"}})).status();
+    EXPECT_TRUE(IsUsageError(status));
+    EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument,
+                                 HasSubstr("--rank: found 27")));
+  }
+}
+
+TEST(MethodFactoryTest, AScoreToleranceIsAnotherModelOfTheSameFit) {
+  // Layers large enough for it to pay.
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      const std::shared_ptr<const GradientProvider> provider,
+      AutogradGradientProvider::Create(TanhMlp({40, 30, 2}, at::kDouble, 1),
+                                       CrossEntropyLoss()));
+  const Batch batch = SeededClassification(6, 40, 2, at::kDouble, 3);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      const std::unique_ptr<ComposableInfluence> exact,
+      CreateMethod(Source("ekfac", {{"--regularization", "0.1"}}), {},
+                   CrossEntropyLoss(), provider));
+  INFLUENCE_ASSERT_OK(exact->Fit(std::make_shared<const TensorBatchSequence>(
+      *TensorBatchSequence::Create(batch, 6))));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      const std::unique_ptr<ComposableInfluence> rough,
+      WithScoreTolerance(*exact, 0.9));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor scores,
+                                 exact->Influences(batch));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor others,
+                                 rough->Influences(batch));
+  EXPECT_GT(others.sub(scores).abs().max().item<double>(), 1e-12);
+  // Factors know no tolerance.
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor factors,
+                                 exact->InfluenceFactors(batch));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor same,
+                                 rough->InfluenceFactors(batch));
+  EXPECT_THAT(same, TensorNear(factors, 0));
 }
 
 TEST(MethodFactoryTest, AFitErrorNamesItsOptionOrItsFile) {
-  ScoresOptions options;
-  options.train = "train.npz";
+  EXPECT_EQ(ExplainFitError(
+                "train.npz",
+                absl::InvalidArgumentError(
+                    "block full: regularization: found 0, with which ..."))
+                .message(),
+            "--regularization: block full: found 0, with which ...");
   EXPECT_EQ(
-      ExplainFitError(
-          options, absl::InvalidArgumentError(
-                       "block full: regularization: found 0, with which ..."))
+      ExplainFitError("train.npz", absl::InvalidArgumentError(
+                                       "block full: curvature: found an ..."))
           .message(),
-      "--regularization: block full: found 0, with which ...");
-  EXPECT_EQ(ExplainFitError(options, absl::InternalError("lost")).message(),
+      "--second-order: block full: found an ...");
+  EXPECT_EQ(ExplainFitError("train.npz", absl::InternalError("lost")).message(),
             "train.npz: lost");
+}
+
+TEST(MethodFactoryTest, ScoresOfSomeMethodsComeFromKeptFactors) {
+  EXPECT_TRUE(KeepsFactors(Method::kDirect));
+  EXPECT_TRUE(KeepsFactors(Method::kCg));
+  EXPECT_FALSE(KeepsFactors(Method::kIdentity));
+  EXPECT_FALSE(KeepsFactors(Method::kEkfac));
 }
 
 }  // namespace

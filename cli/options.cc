@@ -1,7 +1,7 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #include "cli/options.h"
 
-#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <map>
@@ -17,16 +17,17 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "base/status_macros.h"
+#include "cli/method_options.h"
+#include "cli/option_values.h"
 #include "cli/usage_error.h"
 #include "cli/version.h"
 #include "gradients/parameter_blocks.h"
 #include "gradients/per_sample_function.h"
 #include "influence/influence_mode.h"
-#include "influence/regularization.h"
-#include "operators/curvature.h"
 
 namespace influence {
 namespace {
@@ -41,16 +42,27 @@ Usage: influence COMMAND OPTIONS
 
 Commands:
   inspect   what the tool sees in a model: parameters, blocks, fast path
+  fit       prepare a method for a model and its training data, to be used often
   scores    influence of every training sample on every query sample
+  factors   the queries' half of the scores: inverse curvature times gradient
+  self      influence of every training sample on itself
+  spectrum  eigenvalues of a fit, and how scores depend on the regularization
 
 Example:
   influence inspect --model m.pt --train train.npz --loss cross_entropy
   influence scores  --model m.pt --train train.npz --test test.npz \
-      --loss cross_entropy --method direct --regularization 1e-3 \
-      --out scores.npy
+      --loss cross_entropy --method ekfac --out scores.zarr
+
+Or fitted once and used often:
+  influence fit     --model m.pt --train train.npz --loss cross_entropy \
+      --method ekfac --regularization 1e-3 --out fitted
+  influence scores  --fitted fitted --train train.npz --test test.npz \
+      --out scores.zarr
+  influence self    --fitted fitted --train train.npz --out self.npy
 
 Data are .npz files with arrays x (or x0, x1, ... for several inputs) and y, or
-folders with x.npy and y.npy; the model is a TorchScript file.
+folders with x.npy and y.npy; the model is a TorchScript file. A result goes to
+a .zarr directory, which says how it was made, or to a .npy file.
 
 influence COMMAND --help lists a command's options; influence --version prints
 the version.
@@ -64,20 +76,54 @@ constexpr absl::string_view kInspectExample =
     "Example:\n"
     "  influence inspect --model m.pt --train train.npz --loss cross_entropy\n";
 
+constexpr absl::string_view kFitDescription =
+    "Fits a method to a model and its training data and stores what it found "
+    "in a folder, for scores, factors, self and spectrum to start from.";
+
+constexpr absl::string_view kFitExample =
+    "Example:\n"
+    "  influence fit --model m.pt --train train.npz --loss cross_entropy \\\n"
+    "      --method ekfac --regularization 1e-3 --out fitted\n";
+
 constexpr absl::string_view kScoresDescription =
     "Computes the influence of every training sample (N) on every query sample "
-    "(M) and writes it to a .npy file: [M, N], or [M, N, *shape of one x] with "
-    "--mode perturbation.";
+    "(M): [M, N], or [M, N, *shape of one x] with --mode perturbation. The "
+    "method is fitted first (--model, --loss, --method and its options) or "
+    "comes from influence fit (--fitted).";
 
 constexpr absl::string_view kScoresExample =
-    "Example:\n"
+    "Examples:\n"
     "  influence scores --model m.pt --train train.npz --test test.npz \\\n"
     "      --loss cross_entropy --method direct --regularization 1e-3 \\\n"
-    "      --out scores.npy\n";
+    "      --out scores.npy\n"
+    "  influence scores --fitted fitted --train train.npz --test test.npz \\\n"
+    "      --out scores.zarr\n"
+    "  influence scores --factors factors.zarr --fitted fitted \\\n"
+    "      --train train.npz --out scores.zarr\n";
 
-std::string Quoted(absl::string_view text) {
-  return absl::StrCat("'", text, "'");
-}
+constexpr absl::string_view kFactorsDescription =
+    "Computes the factors of the queries, the rows A^-1 grad q(z_i): [M, P]. "
+    "Scores with any training data follow from them without solving again.";
+
+constexpr absl::string_view kFactorsExample =
+    "Example:\n"
+    "  influence factors --fitted fitted --test test.npz --out factors.zarr\n";
+
+constexpr absl::string_view kSelfDescription =
+    "Computes the influence S[j, j] of every training sample on itself: [N].";
+
+constexpr absl::string_view kSelfExample =
+    "Example:\n"
+    "  influence self --fitted fitted --train train.npz --out self.npy\n";
+
+constexpr absl::string_view kSpectrumDescription =
+    "Prints the eigenvalues of a fitted curvature, block by block, and, given "
+    "queries and a list of regularizations, how much the scores depend on it.";
+
+constexpr absl::string_view kSpectrumExample =
+    "Example:\n"
+    "  influence spectrum --fitted fitted --test test.npz \\\n"
+    "      --regularizations 1e-4,1e-3,1e-2\n";
 
 // What CLI11 is used for: cutting the arguments into options and writing the
 // help. Values stay text here, so that all errors are worded in one place.
@@ -151,6 +197,11 @@ class Arguments {
 
   bool Flag(const std::string& name) const { return flags_.at(name); }
 
+  bool Has(const std::string& name) const {
+    const auto flag = flags_.find(name);
+    return flag == flags_.end() ? Value(name).has_value() : flag->second;
+  }
+
   std::optional<std::string> Value(const std::string& name) const {
     const std::vector<std::string>& values = values_.at(name);
     if (values.empty()) return std::nullopt;
@@ -171,93 +222,97 @@ class Arguments {
   std::map<std::string, bool> flags_;
 };
 
-// Gives `value` to `target` if `name` is among `choices`.
-template <typename T>
-absl::Status Choose(absl::string_view option, absl::string_view name,
-                    const std::vector<std::pair<absl::string_view, T>>& choices,
-                    T& target) {
-  std::vector<absl::string_view> names;
-  for (const auto& [known, value] : choices) {
-    if (known == name) {
-      target = value;
-      return absl::OkStatus();
-    }
-    names.push_back(known);
+// What the options of a command may be beside --fitted, which comes with a
+// model, a method and all of its options.
+std::vector<std::string> OptionsOfFit() {
+  std::vector<std::string> names = {"--loss", "--method"};
+  for (const MethodOption& option : MethodOptionTable()) {
+    names.emplace_back(option.name);
   }
-  return UsageError(option, Quoted(name), absl::StrJoin(names, " or "));
+  names.insert(names.end(), {"--dtype", "--seed"});
+  return names;
 }
 
-absl::StatusOr<int64_t> ParseInteger(absl::string_view option,
-                                     absl::string_view text, int64_t least,
-                                     int64_t most, absl::string_view expected) {
-  int64_t value = 0;
-  if (!absl::SimpleAtoi(text, &value) || value < least || value > most) {
-    return UsageError(option, Quoted(text), expected);
-  }
-  return value;
-}
+constexpr char kDataPath[] = "the path of an .npz file or a folder";
 
-// Listed first in the help.
-void AddInputOptions(Arguments& arguments, bool has_test) {
+void AddModelOptions(Arguments& arguments) {
   arguments.AddOption("--model", "FILE", "TorchScript file of the model");
   arguments.AddOption("--train", "DATA",
                       "Training data: .npz file, or folder of .npy files");
-  if (has_test) {
-    arguments.AddOption("--test", "DATA",
-                        "Query data: .npz file, or folder of .npy files");
-  }
+}
+
+void AddTestOption(Arguments& arguments) {
+  arguments.AddOption("--test", "DATA",
+                      "Query data: .npz file, or folder of .npy files");
+}
+
+void AddLossOption(Arguments& arguments) {
   arguments.AddOption("--loss", "NAME",
                       "Training loss: " + absl::StrJoin(LossNames(), ", "));
 }
 
-// Listed last.
-void AddRunOptions(Arguments& arguments) {
-  arguments.AddOption("--block-structure", "NAME",
-                      "Curvature is kept within blocks: full (default), layer "
-                      "or parameter");
+void AddFittedOption(Arguments& arguments) {
+  arguments.AddOption("--fitted", "FOLDER", "What influence fit has made");
+}
+
+void AddModelOverride(Arguments& arguments) {
+  arguments.AddOption("--model", "FILE",
+                      "Where the model of the fit is now, if it has moved");
+}
+
+void AddMethodOptions(Arguments& arguments) {
+  std::vector<absl::string_view> names;
+  for (const Method method : AllMethods()) names.push_back(MethodName(method));
+  arguments.AddOption("--method", "NAME",
+                      absl::StrCat("What stands for the inverse curvature: ",
+                                   absl::StrJoin(names, ", ")));
+  for (const MethodOption& option : MethodOptionTable()) {
+    arguments.AddOption(std::string(option.name), std::string(option.value),
+                        option.help);
+  }
+}
+
+void AddDtypeOption(Arguments& arguments) {
   arguments.AddOption("--dtype", "NAME",
                       "Of model and floating inputs: float32 (default) or "
                       "float64");
+}
+
+void AddSeedOption(Arguments& arguments) {
+  arguments.AddOption("--seed", "N",
+                      "Of random numbers (default 0): lissa, arnoldi, nystroem "
+                      "and --fisher sampled draw some");
+}
+
+void AddQueryFunctionOption(Arguments& arguments) {
+  arguments.AddOption("--query-function", "NAME",
+                      "What is explained of a query: loss (default), margin or "
+                      "logit");
+}
+
+void AddUnitsOption(Arguments& arguments) {
+  arguments.AddOption("--units", "NAME",
+                      "raw (default) or loss_change, the first-order change of "
+                      "the query function");
+}
+
+void AddOutputOptions(Arguments& arguments, const std::string& help) {
+  arguments.AddOption("--out", "PATH", help);
+  arguments.AddFlag("--overwrite", "Replace --out if it exists");
+}
+
+// Listed last.
+void AddRunOptions(Arguments& arguments) {
   arguments.AddOption("--batch-size", "N",
                       "Samples a batch, or auto (default); results do not "
-                      "depend on it");
+                      "depend on it, but those of lissa");
   arguments.AddOption("--threads", "N",
                       "Threads to compute with (default: all cores)");
-  arguments.AddOption("--seed", "N",
-                      "Of random numbers (default 0); identity and direct draw "
-                      "none");
   arguments.AddFlag("--quiet", "Print errors only on standard error");
   arguments.AddFlag("--json", "Print the result as JSON on standard output");
 }
 
-absl::Status ParseCommonOptions(const Arguments& arguments,
-                                CommonOptions& options) {
-  INFLUENCE_ASSIGN_OR_RETURN(
-      options.model,
-      arguments.Required("--model", "the path of a TorchScript file"));
-  INFLUENCE_ASSIGN_OR_RETURN(
-      options.train,
-      arguments.Required("--train", "the path of an .npz file or a folder"));
-  const std::string losses =
-      absl::StrCat("one of ", absl::StrJoin(LossNames(), ", "));
-  INFLUENCE_ASSIGN_OR_RETURN(const std::string loss,
-                             arguments.Required("--loss", losses));
-  absl::StatusOr<PerSampleFunction> function = LossByName(loss);
-  if (!function.ok()) return UsageError("--loss", Quoted(loss), losses);
-  options.loss = *std::move(function);
-  if (const auto value = arguments.Value("--block-structure")) {
-    INFLUENCE_RETURN_IF_ERROR(
-        Choose<BlockStructure>("--block-structure", *value,
-                               {{"full", BlockStructure::kFull},
-                                {"layer", BlockStructure::kLayer},
-                                {"parameter", BlockStructure::kParameter}},
-                               options.block_structure));
-  }
-  if (const auto value = arguments.Value("--dtype")) {
-    INFLUENCE_RETURN_IF_ERROR(Choose<at::ScalarType>(
-        "--dtype", *value, {{"float32", at::kFloat}, {"float64", at::kDouble}},
-        options.dtype));
-  }
+absl::Status ParseRunOptions(const Arguments& arguments, RunOptions& options) {
   if (const auto value = arguments.Value("--batch-size");
       value.has_value() && *value != "auto") {
     INFLUENCE_ASSIGN_OR_RETURN(options.batch_size,
@@ -271,100 +326,220 @@ absl::Status ParseCommonOptions(const Arguments& arguments,
         ParseInteger("--threads", *value, 1, kMaxThreads,
                      absl::StrCat("an integer from 1 to ", kMaxThreads)));
   }
-  if (const auto value = arguments.Value("--seed")) {
-    INFLUENCE_ASSIGN_OR_RETURN(
-        options.seed,
-        ParseInteger("--seed", *value, 0, std::numeric_limits<int64_t>::max(),
-                     "an integer >= 0"));
-  }
   options.quiet = arguments.Flag("--quiet");
   options.json = arguments.Flag("--json");
   return absl::OkStatus();
 }
 
+absl::Status ParseModelOptions(const Arguments& arguments,
+                               ModelOptions& options) {
+  INFLUENCE_ASSIGN_OR_RETURN(
+      options.model,
+      arguments.Required("--model", "the path of a TorchScript file"));
+  INFLUENCE_ASSIGN_OR_RETURN(options.train,
+                             arguments.Required("--train", kDataPath));
+  const std::string losses =
+      absl::StrCat("one of ", absl::StrJoin(LossNames(), ", "));
+  INFLUENCE_ASSIGN_OR_RETURN(const std::string loss,
+                             arguments.Required("--loss", losses));
+  absl::StatusOr<PerSampleFunction> function = LossByName(loss);
+  if (!function.ok()) return UsageError("--loss", Quoted(loss), losses);
+  options.loss = *std::move(function);
+  if (const auto value = arguments.Value("--dtype")) {
+    INFLUENCE_RETURN_IF_ERROR(Choose<at::ScalarType>(
+        "--dtype", *value, {{"float32", at::kFloat}, {"float64", at::kDouble}},
+        options.dtype));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ParseFitSource(const Arguments& arguments, FitSource& source) {
+  INFLUENCE_RETURN_IF_ERROR(ParseModelOptions(arguments, source));
+  std::vector<absl::string_view> names;
+  for (const Method method : AllMethods()) names.push_back(MethodName(method));
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const std::string method,
+      arguments.Required("--method",
+                         absl::StrCat("one of ", absl::StrJoin(names, ", "))));
+  INFLUENCE_ASSIGN_OR_RETURN(
+      source.method, ParseMethodOptions(method, [&](const std::string& name) {
+        return arguments.Value(name);
+      }));
+  if (const auto value = arguments.Value("--seed")) {
+    INFLUENCE_ASSIGN_OR_RETURN(
+        source.seed,
+        ParseInteger("--seed", *value, 0, std::numeric_limits<int64_t>::max(),
+                     "an integer >= 0"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ParseFittedSource(const Arguments& arguments,
+                               FittedSource& source) {
+  INFLUENCE_ASSIGN_OR_RETURN(
+      source.folder,
+      arguments.Required("--fitted", "a folder that influence fit has made"));
+  source.model = arguments.Value("--model").value_or("");
+  return absl::OkStatus();
+}
+
+absl::Status ParseQueryFunction(const Arguments& arguments, std::string& name) {
+  const auto value = arguments.Value("--query-function");
+  if (!value.has_value()) return absl::OkStatus();
+  return Choose<std::string>(
+      "--query-function", *value,
+      {{"loss", "loss"}, {"margin", "margin"}, {"logit", "logit"}}, name);
+}
+
+absl::Status ParseUnits(const Arguments& arguments, Units& units) {
+  const auto value = arguments.Value("--units");
+  if (!value.has_value()) return absl::OkStatus();
+  return Choose<Units>(
+      "--units", *value,
+      {{"raw", Units::kRaw}, {"loss_change", Units::kLossChange}}, units);
+}
+
+// Of an array: a path ending in .zarr or .npy.
+absl::Status ParseArrayOutput(const Arguments& arguments,
+                              OutputOptions& options) {
+  constexpr char kExpected[] = "a path ending in .zarr or .npy";
+  INFLUENCE_ASSIGN_OR_RETURN(options.out,
+                             arguments.Required("--out", kExpected));
+  while (absl::EndsWith(options.out, ".zarr/")) options.out.pop_back();
+  if (!absl::EndsWith(options.out, ".zarr") &&
+      !absl::EndsWith(options.out, ".npy")) {
+    return UsageError("--out", Quoted(options.out), kExpected);
+  }
+  options.overwrite = arguments.Flag("--overwrite");
+  return absl::OkStatus();
+}
+
+// A usage error for the first of `names` that is given beside `other`.
+absl::Status RefuseBeside(const Arguments& arguments,
+                          const std::vector<std::string>& names,
+                          absl::string_view other, absl::string_view reason) {
+  for (const std::string& name : names) {
+    if (!arguments.Has(name)) continue;
+    return UsageError(name, Quoted(arguments.Value(name).value_or(name)),
+                      absl::StrCat("nothing beside ", other, ", ", reason));
+  }
+  return absl::OkStatus();
+}
+
+constexpr char kFitRemembers[] =
+    "which has the loss, the method and its options from the fit";
+
 absl::StatusOr<CommandLine> ParseInspect(absl::Span<const std::string> words) {
   Arguments arguments("inspect", kInspectDescription, kInspectExample);
-  AddInputOptions(arguments, /*has_test=*/false);
+  AddModelOptions(arguments);
+  AddLossOption(arguments);
+  arguments.AddOption("--block-structure", "NAME",
+                      "Blocks to list: full (default), layer or parameter");
+  AddDtypeOption(arguments);
+  AddSeedOption(arguments);
   AddRunOptions(arguments);
   INFLUENCE_ASSIGN_OR_RETURN(std::optional<std::string> help,
                              arguments.Parse(words));
   if (help.has_value()) return TextRequest{*std::move(help)};
   InspectOptions options;
-  INFLUENCE_RETURN_IF_ERROR(ParseCommonOptions(arguments, options));
+  INFLUENCE_RETURN_IF_ERROR(ParseModelOptions(arguments, options));
+  if (const auto value = arguments.Value("--block-structure")) {
+    INFLUENCE_RETURN_IF_ERROR(
+        Choose<BlockStructure>("--block-structure", *value,
+                               {{"full", BlockStructure::kFull},
+                                {"layer", BlockStructure::kLayer},
+                                {"parameter", BlockStructure::kParameter}},
+                               options.block_structure));
+  }
+  INFLUENCE_RETURN_IF_ERROR(ParseRunOptions(arguments, options));
   return options;
 }
 
-// What identity would have to ignore.
-absl::Status RefuseForIdentity(const Arguments& arguments,
-                               const std::string& option) {
-  const std::optional<std::string> value = arguments.Value(option);
-  if (!value.has_value()) return absl::OkStatus();
-  return UsageError(option, Quoted(*value), "nothing with --method identity");
+absl::StatusOr<CommandLine> ParseFit(absl::Span<const std::string> words) {
+  Arguments arguments("fit", kFitDescription, kFitExample);
+  AddModelOptions(arguments);
+  AddLossOption(arguments);
+  AddOutputOptions(arguments, "The folder to write");
+  AddMethodOptions(arguments);
+  AddDtypeOption(arguments);
+  AddSeedOption(arguments);
+  AddRunOptions(arguments);
+  INFLUENCE_ASSIGN_OR_RETURN(std::optional<std::string> help,
+                             arguments.Parse(words));
+  if (help.has_value()) return TextRequest{*std::move(help)};
+  FitOptions options;
+  INFLUENCE_RETURN_IF_ERROR(ParseFitSource(arguments, options.source));
+  INFLUENCE_ASSIGN_OR_RETURN(
+      options.out, arguments.Required("--out", "the path of a folder"));
+  while (options.out.size() > 1 && options.out.back() == '/') {
+    options.out.pop_back();
+  }
+  options.overwrite = arguments.Flag("--overwrite");
+  INFLUENCE_RETURN_IF_ERROR(ParseRunOptions(arguments, options));
+  return options;
 }
 
 absl::StatusOr<CommandLine> ParseScores(absl::Span<const std::string> words) {
   Arguments arguments("scores", kScoresDescription, kScoresExample);
-  AddInputOptions(arguments, /*has_test=*/true);
-  arguments.AddOption("--out", "FILE", "The .npy file to write");
-  arguments.AddOption("--method", "NAME",
-                      "What stands for the inverse curvature: identity or "
-                      "direct");
-  arguments.AddOption("--regularization", "VALUE",
-                      "lambda >= 0 added to the curvature: a number, auto "
-                      "(default) or BLOCK=VALUE,...");
-  arguments.AddOption("--second-order", "NAME",
-                      "The curvature: hessian (default), gauss_newton or "
-                      "generalized_gauss_newton");
+  AddModelOptions(arguments);
+  AddTestOption(arguments);
+  AddLossOption(arguments);
+  AddFittedOption(arguments);
+  arguments.AddOption("--factors", "DATA",
+                      "What influence factors has made (.zarr), in place of "
+                      "--test; needs --fitted");
+  AddOutputOptions(arguments, "The .zarr directory or .npy file to write");
+  AddMethodOptions(arguments);
   arguments.AddOption("--mode", "NAME", "up (default) or perturbation");
-  arguments.AddOption("--units", "NAME",
-                      "raw (default) or loss_change, the first-order change of "
-                      "the query function");
-  arguments.AddOption("--query-function", "NAME",
-                      "What is explained of a query: loss (default), margin or "
-                      "logit");
-  arguments.AddFlag("--overwrite", "Replace --out if it exists");
+  AddUnitsOption(arguments);
+  AddQueryFunctionOption(arguments);
+  arguments.AddOption(
+      "--score-tolerance", "X",
+      "kfac, ekfac: relative error allowed in the inverse, in [0, 1), in "
+      "exchange for speed (default 0)");
+  arguments.AddFlag("--by-block",
+                    "Write the scores of each block, not their sum (.zarr)");
+  AddDtypeOption(arguments);
+  AddSeedOption(arguments);
   AddRunOptions(arguments);
   INFLUENCE_ASSIGN_OR_RETURN(std::optional<std::string> help,
                              arguments.Parse(words));
   if (help.has_value()) return TextRequest{*std::move(help)};
 
   ScoresOptions options;
-  INFLUENCE_RETURN_IF_ERROR(ParseCommonOptions(arguments, options));
-  INFLUENCE_ASSIGN_OR_RETURN(
-      options.test,
-      arguments.Required("--test", "the path of an .npz file or a folder"));
-  INFLUENCE_ASSIGN_OR_RETURN(
-      const std::string method,
-      arguments.Required("--method", "identity or direct"));
-  INFLUENCE_RETURN_IF_ERROR(Choose<Method>(
-      "--method", method,
-      {{"identity", Method::kIdentity}, {"direct", Method::kDirect}},
-      options.method));
-  INFLUENCE_ASSIGN_OR_RETURN(
-      options.out, arguments.Required("--out", "the path of a .npy file"));
-  if (!absl::EndsWith(options.out, ".npy")) {
-    return UsageError("--out", Quoted(options.out), "a path ending in .npy");
+  const bool has_factors = arguments.Has("--factors");
+  if (has_factors || arguments.Has("--fitted")) {
+    FittedSource fitted;
+    INFLUENCE_RETURN_IF_ERROR(ParseFittedSource(arguments, fitted));
+    INFLUENCE_RETURN_IF_ERROR(
+        RefuseBeside(arguments, OptionsOfFit(), "--fitted", kFitRemembers));
+    INFLUENCE_ASSIGN_OR_RETURN(options.train,
+                               arguments.Required("--train", kDataPath));
+    options.source = std::move(fitted);
+  } else {
+    FitSource fit;
+    INFLUENCE_RETURN_IF_ERROR(ParseFitSource(arguments, fit));
+    options.train = fit.train;
+    options.source = std::move(fit);
   }
-  if (options.method == Method::kIdentity) {
-    INFLUENCE_RETURN_IF_ERROR(RefuseForIdentity(arguments, "--regularization"));
-    INFLUENCE_RETURN_IF_ERROR(RefuseForIdentity(arguments, "--second-order"));
-  }
-  if (const auto value = arguments.Value("--regularization")) {
-    absl::StatusOr<Regularization> regularization =
-        Regularization::Parse(*value);
-    if (!regularization.ok()) {
-      return AsUsageError("--regularization", regularization.status());
+  if (has_factors) {
+    options.factors = *arguments.Value("--factors");
+    while (absl::EndsWith(options.factors, ".zarr/")) {
+      options.factors.pop_back();
     }
-    options.regularization = *std::move(regularization);
+    if (!absl::EndsWith(options.factors, ".zarr")) {
+      return UsageError("--factors", Quoted(options.factors),
+                        "a path ending in .zarr (a .npy file does not say "
+                        "which fit its factors come from)");
+    }
+    INFLUENCE_RETURN_IF_ERROR(RefuseBeside(
+        arguments, {"--test", "--query-function", "--score-tolerance"},
+        "--factors", "whose queries are solved for already"));
+  } else {
+    INFLUENCE_ASSIGN_OR_RETURN(options.test,
+                               arguments.Required("--test", kDataPath));
   }
-  if (const auto value = arguments.Value("--second-order")) {
-    INFLUENCE_RETURN_IF_ERROR(Choose<Curvature>(
-        "--second-order", *value,
-        {{"hessian", Curvature::kHessian},
-         {"gauss_newton", Curvature::kGaussNewton},
-         {"generalized_gauss_newton", Curvature::kGeneralizedGaussNewton}},
-        options.curvature));
-  }
+  INFLUENCE_RETURN_IF_ERROR(ParseArrayOutput(arguments, options));
   if (const auto value = arguments.Value("--mode")) {
     INFLUENCE_RETURN_IF_ERROR(
         Choose<InfluenceMode>("--mode", *value,
@@ -372,45 +547,144 @@ absl::StatusOr<CommandLine> ParseScores(absl::Span<const std::string> words) {
                                {"perturbation", InfluenceMode::kPerturbation}},
                               options.mode));
   }
-  if (const auto value = arguments.Value("--units")) {
-    INFLUENCE_RETURN_IF_ERROR(Choose<Units>(
-        "--units", *value,
-        {{"raw", Units::kRaw}, {"loss_change", Units::kLossChange}},
-        options.units));
+  INFLUENCE_RETURN_IF_ERROR(ParseUnits(arguments, options.units));
+  INFLUENCE_RETURN_IF_ERROR(
+      ParseQueryFunction(arguments, options.query_function));
+  if (const auto value = arguments.Value("--score-tolerance")) {
+    INFLUENCE_ASSIGN_OR_RETURN(
+        options.score_tolerance,
+        ParseNumber("--score-tolerance", *value, 0, 1, "a number in [0, 1)"));
+    if (options.mode == InfluenceMode::kPerturbation) {
+      return UsageError("--score-tolerance", Quoted(*value),
+                        "nothing with --mode perturbation");
+    }
   }
-  const std::string query =
-      arguments.Value("--query-function").value_or("loss");
-  std::string canonical;
-  INFLUENCE_RETURN_IF_ERROR(Choose<std::string>(
-      "--query-function", query,
-      {{"loss", "loss"}, {"margin", "margin"}, {"logit", "logit"}}, canonical));
-  absl::StatusOr<PerSampleFunction> query_function =
-      QueryFunctionByName(canonical, options.loss);
-  if (!query_function.ok()) {
-    return UsageError(
-        "--query-function",
-        absl::StrCat(Quoted(query), " with --loss ", options.loss.name()),
-        "loss");
+  if (const auto* fit = std::get_if<FitSource>(&options.source)) {
+    INFLUENCE_RETURN_IF_ERROR(
+        ResolveQueryFunction(options.query_function, fit->loss).status());
+    if (arguments.Has("--score-tolerance")) {
+      INFLUENCE_RETURN_IF_ERROR(CheckScoreTolerance(
+          fit->method.method, *arguments.Value("--score-tolerance")));
+    }
   }
-  options.query_function = *std::move(query_function);
-  options.overwrite = arguments.Flag("--overwrite");
+  options.by_block = arguments.Flag("--by-block");
+  if (options.by_block && absl::EndsWith(options.out, ".npy")) {
+    return UsageError("--by-block", Quoted(options.out),
+                      "a path ending in .zarr for --out: a .npy file holds one "
+                      "array");
+  }
+  INFLUENCE_RETURN_IF_ERROR(ParseRunOptions(arguments, options));
+  return options;
+}
+
+absl::StatusOr<CommandLine> ParseFactors(absl::Span<const std::string> words) {
+  Arguments arguments("factors", kFactorsDescription, kFactorsExample);
+  AddFittedOption(arguments);
+  AddTestOption(arguments);
+  AddModelOverride(arguments);
+  AddOutputOptions(arguments, "The .zarr directory or .npy file to write");
+  AddQueryFunctionOption(arguments);
+  AddRunOptions(arguments);
+  INFLUENCE_ASSIGN_OR_RETURN(std::optional<std::string> help,
+                             arguments.Parse(words));
+  if (help.has_value()) return TextRequest{*std::move(help)};
+  FactorsOptions options;
+  INFLUENCE_RETURN_IF_ERROR(ParseFittedSource(arguments, options.source));
+  INFLUENCE_ASSIGN_OR_RETURN(options.test,
+                             arguments.Required("--test", kDataPath));
+  INFLUENCE_RETURN_IF_ERROR(ParseArrayOutput(arguments, options));
+  INFLUENCE_RETURN_IF_ERROR(
+      ParseQueryFunction(arguments, options.query_function));
+  INFLUENCE_RETURN_IF_ERROR(ParseRunOptions(arguments, options));
+  return options;
+}
+
+absl::StatusOr<CommandLine> ParseSelf(absl::Span<const std::string> words) {
+  Arguments arguments("self", kSelfDescription, kSelfExample);
+  AddFittedOption(arguments);
+  arguments.AddOption("--train", "DATA",
+                      "Training data: .npz file, or folder of .npy files");
+  AddModelOverride(arguments);
+  AddOutputOptions(arguments, "The .zarr directory or .npy file to write");
+  AddUnitsOption(arguments);
+  AddQueryFunctionOption(arguments);
+  AddRunOptions(arguments);
+  INFLUENCE_ASSIGN_OR_RETURN(std::optional<std::string> help,
+                             arguments.Parse(words));
+  if (help.has_value()) return TextRequest{*std::move(help)};
+  SelfOptions options;
+  INFLUENCE_RETURN_IF_ERROR(ParseFittedSource(arguments, options.source));
+  INFLUENCE_ASSIGN_OR_RETURN(options.train,
+                             arguments.Required("--train", kDataPath));
+  INFLUENCE_RETURN_IF_ERROR(ParseArrayOutput(arguments, options));
+  INFLUENCE_RETURN_IF_ERROR(ParseUnits(arguments, options.units));
+  INFLUENCE_RETURN_IF_ERROR(
+      ParseQueryFunction(arguments, options.query_function));
+  INFLUENCE_RETURN_IF_ERROR(ParseRunOptions(arguments, options));
+  return options;
+}
+
+absl::StatusOr<CommandLine> ParseSpectrum(absl::Span<const std::string> words) {
+  constexpr char kExpected[] = "numbers >= 0, VALUE,...";
+  Arguments arguments("spectrum", kSpectrumDescription, kSpectrumExample);
+  AddFittedOption(arguments);
+  AddModelOverride(arguments);
+  AddTestOption(arguments);
+  arguments.AddOption("--regularizations", "LIST",
+                      "Values of lambda to compare, separated by commas");
+  AddQueryFunctionOption(arguments);
+  AddRunOptions(arguments);
+  INFLUENCE_ASSIGN_OR_RETURN(std::optional<std::string> help,
+                             arguments.Parse(words));
+  if (help.has_value()) return TextRequest{*std::move(help)};
+  SpectrumOptions options;
+  INFLUENCE_RETURN_IF_ERROR(ParseFittedSource(arguments, options.source));
+  options.test = arguments.Value("--test").value_or("");
+  if (const auto list = arguments.Value("--regularizations")) {
+    for (const absl::string_view text : absl::StrSplit(*list, ',')) {
+      INFLUENCE_ASSIGN_OR_RETURN(
+          const double value,
+          ParseNumber("--regularizations", text, 0,
+                      std::numeric_limits<double>::infinity(), kExpected));
+      options.regularizations.push_back(value);
+    }
+  }
+  if (!options.test.empty() && options.regularizations.size() < 2) {
+    return UsageError("--regularizations",
+                      options.regularizations.empty() ? "nothing" : "one value",
+                      "two or more beside --test, to compare its scores with");
+  }
+  if (arguments.Has("--query-function") && options.test.empty()) {
+    return UsageError("--query-function",
+                      Quoted(*arguments.Value("--query-function")),
+                      "nothing without --test");
+  }
+  INFLUENCE_RETURN_IF_ERROR(
+      ParseQueryFunction(arguments, options.query_function));
+  INFLUENCE_RETURN_IF_ERROR(ParseRunOptions(arguments, options));
   return options;
 }
 
 }  // namespace
 
-absl::string_view MethodName(Method method) {
-  return method == Method::kIdentity ? "identity" : "direct";
-}
-
 absl::string_view UnitsName(Units units) {
   return units == Units::kRaw ? "raw" : "loss_change";
+}
+
+absl::StatusOr<PerSampleFunction> ResolveQueryFunction(
+    absl::string_view name, const PerSampleFunction& loss) {
+  absl::StatusOr<PerSampleFunction> function = QueryFunctionByName(name, loss);
+  if (function.ok()) return function;
+  return UsageError("--query-function",
+                    absl::StrCat(Quoted(name), " with --loss ", loss.name()),
+                    "loss");
 }
 
 absl::StatusOr<CommandLine> ParseCommandLine(
     absl::Span<const std::string> arguments) {
   constexpr absl::string_view kExpected =
-      "inspect or scores (influence --help explains them)";
+      "inspect, fit, scores, factors, self or spectrum (influence --help "
+      "explains them)";
   if (arguments.empty()) return UsageError("command", "nothing", kExpected);
   const std::string& command = arguments[0];
   const absl::Span<const std::string> rest = arguments.subspan(1);
@@ -421,7 +695,11 @@ absl::StatusOr<CommandLine> ParseCommandLine(
     return TextRequest{absl::StrCat(VersionText(), "\n")};
   }
   if (command == "inspect") return ParseInspect(rest);
+  if (command == "fit") return ParseFit(rest);
   if (command == "scores") return ParseScores(rest);
+  if (command == "factors") return ParseFactors(rest);
+  if (command == "self") return ParseSelf(rest);
+  if (command == "spectrum") return ParseSpectrum(rest);
   return UsageError("command", Quoted(command), kExpected);
 }
 

@@ -10,23 +10,18 @@
 #include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "cli/method_options.h"
 #include "gradients/parameter_blocks.h"
 #include "gradients/per_sample_function.h"
 #include "influence/influence_mode.h"
-#include "influence/regularization.h"
-#include "operators/curvature.h"
 
 namespace influence {
-
-enum class Method { kIdentity, kDirect };
-
-// "identity", "direct".
-absl::string_view MethodName(Method method);
 
 enum class Units {
   kRaw,         // S
@@ -36,32 +31,83 @@ enum class Units {
 // "raw", "loss_change".
 absl::string_view UnitsName(Units units);
 
-// Shared by all commands.
-struct CommonOptions {
-  std::string model;  // A TorchScript file.
-  std::string train;  // Data: an .npz file or a folder.
-  PerSampleFunction loss = CrossEntropyLoss();
-  at::ScalarType dtype = at::kFloat;  // Or kDouble.
-  BlockStructure block_structure = BlockStructure::kFull;
+// Of every command.
+struct RunOptions {
   std::optional<int64_t> batch_size;  // >= 1; chosen by the tool if not given.
   std::optional<int> num_threads;     // >= 1; LibTorch's choice if not given.
-  int64_t seed = 0;
   bool quiet = false;
   bool json = false;
 };
 
-struct InspectOptions : CommonOptions {};
+// What a model is looked at with.
+struct ModelOptions {
+  std::string model;  // A TorchScript file.
+  std::string train;  // Data: an .npz file or a folder.
+  PerSampleFunction loss = CrossEntropyLoss();
+  at::ScalarType dtype = at::kFloat;  // Or kDouble.
+};
 
-struct ScoresOptions : CommonOptions {
-  std::string test;
-  std::string out;  // Ends in ".npy".
+struct InspectOptions : RunOptions, ModelOptions {
+  BlockStructure block_structure = BlockStructure::kFull;
+};
+
+// A method and what it is fitted to.
+struct FitSource : ModelOptions {
+  MethodOptions method;
+  int64_t seed = 0;
+};
+
+// What `influence fit` has made.
+struct FittedSource {
+  std::string folder;
+  std::string model;  // In place of the path it remembers; empty if not given.
+};
+
+// Where a result goes.
+struct OutputOptions {
+  std::string out;
   bool overwrite = false;
-  Method method = Method::kIdentity;
-  Curvature curvature = Curvature::kHessian;  // kIdentity has none.
-  Regularization regularization;              // kIdentity has none.
+};
+
+struct FitOptions : RunOptions, OutputOptions {
+  FitSource source;
+};
+
+// "loss", "margin" or "logit": what is differentiated on the query side. Only
+// cross_entropy has the last two, and the loss may not be known yet.
+absl::StatusOr<PerSampleFunction> ResolveQueryFunction(
+    absl::string_view name, const PerSampleFunction& loss);
+
+struct ScoresOptions : RunOptions, OutputOptions {
+  std::variant<FitSource, FittedSource> source;
+  std::string factors;  // A .zarr of factors in place of test; or empty.
+  std::string train;    // The columns of the scores.
+  std::string test;     // The rows; empty with factors.
+  std::string query_function = "loss";  // Not with factors.
   InfluenceMode mode = InfluenceMode::kUp;
   Units units = Units::kRaw;
-  PerSampleFunction query_function = CrossEntropyLoss();
+  double score_tolerance = 0;  // In [0, 1); kfac and ekfac only.
+  bool by_block = false;
+};
+
+struct FactorsOptions : RunOptions, OutputOptions {
+  FittedSource source;
+  std::string test;
+  std::string query_function = "loss";
+};
+
+struct SelfOptions : RunOptions, OutputOptions {
+  FittedSource source;
+  std::string train;
+  std::string query_function = "loss";
+  Units units = Units::kRaw;
+};
+
+struct SpectrumOptions : RunOptions {
+  FittedSource source;
+  std::string test;                     // Empty if not given.
+  std::string query_function = "loss";  // Of test.
+  std::vector<double> regularizations;  // >= 0; two or more with test.
 };
 
 // The user asked for text: --help, --version.
@@ -69,7 +115,9 @@ struct TextRequest {
   std::string text;
 };
 
-using CommandLine = std::variant<TextRequest, InspectOptions, ScoresOptions>;
+using CommandLine =
+    std::variant<TextRequest, InspectOptions, FitOptions, ScoresOptions,
+                 FactorsOptions, SelfOptions, SpectrumOptions>;
 
 // `arguments`: without the program's name. Every failure is a usage error.
 absl::StatusOr<CommandLine> ParseCommandLine(

@@ -1,6 +1,7 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #include "cli/options.h"
 
+#include <cstddef>
 #include <string>
 #include <utility>
 #include <variant>
@@ -9,15 +10,21 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_split.h"
+#include "cli/method_options.h"
 #include "cli/usage_error.h"
 #include "gmock/gmock.h"
+#include "gradients/parameter_blocks.h"
+#include "gradients/per_sample_function.h"
 #include "gtest/gtest.h"
+#include "influence/influence_mode.h"
+#include "operators/curvature.h"
 #include "tests/support/status_matchers.h"
 
 namespace influence {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 
@@ -29,6 +36,11 @@ constexpr char kScores[] =
 constexpr char kIdentityScores[] =
     "scores --model m.pt --train train.npz --test test.npz --loss "
     "cross_entropy --method identity --out s.npy";
+
+constexpr char kFittedScores[] =
+    "scores --fitted fitted --train train.npz --test test.npz --out s.npy";
+constexpr char kFactorScores[] =
+    "scores --factors f.zarr --fitted fitted --train train.npz --out s.npy";
 
 // Words are separated by a space; an empty word is a word.
 absl::StatusOr<CommandLine> Parse(const std::string& words) {
@@ -76,56 +88,179 @@ TEST(OptionsTest, InspectHasDefaults) {
 
 TEST(OptionsTest, ScoresHasDefaults) {
   const ScoresOptions options = Scores(kScores);
+  const auto& source = std::get<FitSource>(options.source);
+  EXPECT_EQ(source.model, "m.pt");
+  EXPECT_EQ(source.train, "train.npz");
+  EXPECT_EQ(source.method.method, Method::kDirect);
+  EXPECT_EQ(source.method.curvature, Curvature::kHessian);
+  EXPECT_EQ(source.method.block_structure, BlockStructure::kFull);
+  EXPECT_TRUE(source.method.regularization.is_auto());
+  EXPECT_EQ(source.seed, 0);
+  EXPECT_EQ(options.train, "train.npz");
   EXPECT_EQ(options.test, "test.npz");
   EXPECT_EQ(options.out, "s.npy");
-  EXPECT_EQ(options.method, Method::kDirect);
-  EXPECT_EQ(options.curvature, Curvature::kHessian);
-  EXPECT_TRUE(options.regularization.is_auto());
   EXPECT_EQ(options.mode, InfluenceMode::kUp);
   EXPECT_EQ(options.units, Units::kRaw);
-  EXPECT_EQ(options.query_function.name(), "cross_entropy");
+  EXPECT_EQ(options.query_function, "loss");
+  EXPECT_EQ(options.score_tolerance, 0);
+  EXPECT_FALSE(options.by_block);
   EXPECT_FALSE(options.overwrite);
 }
 
 TEST(OptionsTest, ScoresTakesEveryOption) {
   const ScoresOptions options = Scores(
-      std::string(kScores) +
-      " --regularization=1e-3 --block-structure layer --second-order "
-      "gauss_newton --mode perturbation --units loss_change --query-function "
-      "margin --dtype float64 --batch-size 32 --threads 2 --seed 7 "
-      "--overwrite --quiet --json");
-  EXPECT_EQ(options.regularization.ToString(), "0.001");
-  EXPECT_EQ(options.block_structure, BlockStructure::kLayer);
-  EXPECT_EQ(options.curvature, Curvature::kGaussNewton);
+      "scores --model m.pt --train train.npz --test test.npz --loss "
+      "cross_entropy --method direct --out s.zarr --regularization=1e-3 "
+      "--block-structure layer --second-order gauss_newton --mode perturbation "
+      "--units loss_change --query-function margin --dtype float64 "
+      "--batch-size 32 --threads 2 --seed 7 --by-block --overwrite --quiet "
+      "--json");
+  const auto& source = std::get<FitSource>(options.source);
+  EXPECT_EQ(source.method.regularization.ToString(), "0.001");
+  EXPECT_EQ(source.method.block_structure, BlockStructure::kLayer);
+  EXPECT_EQ(source.method.curvature, Curvature::kGaussNewton);
+  EXPECT_EQ(source.dtype, at::kDouble);
+  EXPECT_EQ(source.seed, 7);
   EXPECT_EQ(options.mode, InfluenceMode::kPerturbation);
   EXPECT_EQ(options.units, Units::kLossChange);
-  EXPECT_TRUE(options.query_function.higher_is_better());
-  EXPECT_EQ(options.dtype, at::kDouble);
+  EXPECT_EQ(options.query_function, "margin");
   EXPECT_EQ(options.batch_size, 32);
   EXPECT_EQ(options.num_threads, 2);
-  EXPECT_EQ(options.seed, 7);
+  EXPECT_TRUE(options.by_block);
   EXPECT_TRUE(options.overwrite);
   EXPECT_TRUE(options.quiet);
   EXPECT_TRUE(options.json);
+  EXPECT_EQ(
+      Scores("scores --model m.pt --train a --test b --loss mse --method ekfac "
+             "--out s.zarr/ --score-tolerance 1e-3")
+          .score_tolerance,
+      1e-3);
+}
+
+TEST(OptionsTest, FitTakesTheOptionsOfItsMethod) {
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      const CommandLine line,
+      Parse("fit --model m.pt --train train.npz --loss mse --method arnoldi "
+            "--rank 7 --regularization 0.5 --out folder/ --seed 3 --json"));
+  const auto& options = std::get<FitOptions>(line);
+  EXPECT_EQ(options.out, "folder");
+  EXPECT_EQ(options.source.model, "m.pt");
+  EXPECT_EQ(options.source.train, "train.npz");
+  EXPECT_EQ(options.source.loss.name(), "mse");
+  EXPECT_EQ(options.source.method.method, Method::kArnoldi);
+  EXPECT_EQ(options.source.method.rank, 7);
+  EXPECT_EQ(options.source.seed, 3);
+  EXPECT_TRUE(options.json);
+}
+
+TEST(OptionsTest, WhatIsFittedAlreadyNeedsNoMethod) {
+  const ScoresOptions scores = Scores(kFittedScores);
+  EXPECT_EQ(std::get<FittedSource>(scores.source).folder, "fitted");
+  EXPECT_EQ(std::get<FittedSource>(scores.source).model, "");
+  EXPECT_EQ(scores.train, "train.npz");
+  EXPECT_EQ(scores.test, "test.npz");
+  EXPECT_EQ(scores.factors, "");
+  EXPECT_EQ(std::get<FittedSource>(
+                Scores(std::string(kFittedScores) + " --model n.pt").source)
+                .model,
+            "n.pt");
+  const ScoresOptions from_factors = Scores(kFactorScores);
+  EXPECT_EQ(std::get<FittedSource>(from_factors.source).folder, "fitted");
+  EXPECT_EQ(from_factors.factors, "f.zarr");
+  EXPECT_EQ(from_factors.test, "");
+
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      const CommandLine factors,
+      Parse("factors --fitted fitted --test test.npz --out f.zarr "
+            "--query-function logit --model n.pt"));
+  EXPECT_EQ(std::get<FactorsOptions>(factors).source.folder, "fitted");
+  EXPECT_EQ(std::get<FactorsOptions>(factors).source.model, "n.pt");
+  EXPECT_EQ(std::get<FactorsOptions>(factors).test, "test.npz");
+  EXPECT_EQ(std::get<FactorsOptions>(factors).query_function, "logit");
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      const CommandLine self,
+      Parse("self --fitted fitted --train train.npz --out s.npy "
+            "--units loss_change"));
+  EXPECT_EQ(std::get<SelfOptions>(self).train, "train.npz");
+  EXPECT_EQ(std::get<SelfOptions>(self).units, Units::kLossChange);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const CommandLine spectrum,
+                                 Parse("spectrum --fitted fitted"));
+  EXPECT_EQ(std::get<SpectrumOptions>(spectrum).test, "");
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      const CommandLine sensitivity,
+      Parse("spectrum --fitted fitted --test test.npz --regularizations "
+            "1e-4,1e-3,0.01"));
+  EXPECT_THAT(std::get<SpectrumOptions>(sensitivity).regularizations,
+              ElementsAre(1e-4, 1e-3, 0.01));
+}
+
+TEST(OptionsTest, TheFitsOptionsBesideFittedAreRefused) {
+  for (const std::string option :
+       {"--loss mse", "--method direct", "--regularization 1e-3",
+        "--block-structure layer", "--second-order hessian", "--tolerance 1e-3",
+        "--max-iterations 3", "--preconditioner none", "--rank 4",
+        "--low-rank-inverse exact", "--scale 2", "--dampen 0.1",
+        "--fisher exact", "--uncovered drop", "--dtype float64", "--seed 1"}) {
+    const size_t space = option.find(' ');
+    ExpectUsageError(Parse(kFittedScores, option),
+                     option.substr(0, space) + ": found '" +
+                         option.substr(space + 1) +
+                         "', expected nothing beside --fitted");
+    ExpectUsageError(Parse(kFactorScores, option),
+                     "expected nothing beside --fitted");
+  }
+  for (const std::string option :
+       {"--test t.npz", "--query-function loss", "--score-tolerance 0.1"}) {
+    ExpectUsageError(Parse(kFactorScores, option),
+                     option.substr(0, option.find(' ')) + ": found '");
+    ExpectUsageError(Parse(kFactorScores, option),
+                     "expected nothing beside --factors");
+  }
+  ExpectUsageError(Parse("scores --factors f.zarr --train t --out s.npy"),
+                   "--fitted: found nothing");
+  ExpectUsageError(
+      Parse("scores --factors f.npy --fitted g --train t --out s.npy"),
+      "--factors: found 'f.npy', expected a path ending in .zarr");
+}
+
+TEST(OptionsTest, SpectrumComparesTwoValuesOrMore) {
+  ExpectUsageError(Parse("spectrum --fitted f --test t"),
+                   "--regularizations: found nothing, expected two or more");
+  ExpectUsageError(Parse("spectrum --fitted f --test t --regularizations 1"),
+                   "--regularizations: found one value, expected two or more");
+  INFLUENCE_EXPECT_OK(Parse("spectrum --fitted f --regularizations 1"));
+  ExpectUsageError(Parse("spectrum --fitted f --query-function logit"),
+                   "--query-function: found 'logit', expected nothing without");
+  for (const std::string list : {"1,-1", "1,,2", "a", "1,inf"}) {
+    ExpectUsageError(
+        Parse("spectrum --fitted f --test t --regularizations " + list),
+        "--regularizations: found '");
+  }
 }
 
 TEST(OptionsTest, RegularizationMayBeAutoOrByBlock) {
-  EXPECT_TRUE(Scores(std::string(kScores) + " --regularization auto")
-                  .regularization.is_auto());
-  EXPECT_FALSE(Scores(std::string(kScores) +
-                      " --block-structure layer --regularization "
-                      "net.0=1e-3,net.2=0.5")
-                   .regularization.is_auto());
+  EXPECT_TRUE(
+      std::get<FitSource>(
+          Scores(std::string(kScores) + " --regularization auto").source)
+          .method.regularization.is_auto());
+  EXPECT_FALSE(
+      std::get<FitSource>(Scores(std::string(kScores) +
+                                 " --block-structure layer --regularization "
+                                 "net.0=1e-3,net.2=0.5")
+                              .source)
+          .method.regularization.is_auto());
 }
 
 TEST(OptionsTest, HelpHasAnExample) {
   EXPECT_THAT(Text("--help"),
-              AllOf(HasSubstr("inspect"), HasSubstr("--method direct")));
+              AllOf(HasSubstr("inspect"), HasSubstr("--method ekfac")));
   EXPECT_EQ(Text("--help"), Text("-h"));
-  for (const std::string command : {"inspect", "scores"}) {
+  for (const std::string command :
+       {"inspect", "fit", "scores", "factors", "self", "spectrum"}) {
+    EXPECT_THAT(Text("--help"), HasSubstr("\n  " + command + " "));
     EXPECT_THAT(Text(command + " --help"),
                 AllOf(HasSubstr("influence " + command), HasSubstr("--model"),
-                      HasSubstr("--batch-size"), HasSubstr("Example:")));
+                      HasSubstr("--batch-size"), HasSubstr("Example")));
   }
   EXPECT_THAT(Text("scores --help"), HasSubstr("--query-function"));
 }
@@ -136,44 +271,31 @@ TEST(OptionsTest, VersionNamesLibTorchToo) {
 }
 
 TEST(OptionsTest, AnUnknownCommandNamesThoseThatExist) {
+  constexpr char kExpected[] =
+      "expected inspect, fit, scores, factors, self or spectrum";
   ExpectUsageError(ParseCommandLine({}),
-                   "command: found nothing, expected inspect or scores");
-  for (const std::string command :
-       {"fit", "self", "factors", "top", "spectrum", "report", "Scores"}) {
-    ExpectUsageError(Parse(command), "command: found '" + command +
-                                         "', expected inspect or scores");
+                   std::string("command: found nothing, ") + kExpected);
+  for (const std::string command : {"top", "report", "Scores"}) {
+    ExpectUsageError(Parse(command),
+                     "command: found '" + command + "', " + kExpected);
   }
 }
 
 TEST(OptionsTest, AnUnknownOptionNamesThoseThatExist) {
-  for (const std::string option : {"--by-block",
-                                   "--top-k 3",
-                                   "--resume",
-                                   "--shard 1/2",
-                                   "--memory-limit 4GiB",
-                                   "--fitted f",
-                                   "--factors f",
-                                   "--store-gradients",
-                                   "--score-tolerance 1e-3",
-                                   "--tolerance 1e-3",
-                                   "--max-iterations 3",
-                                   "--preconditioner jacobi",
-                                   "--rank 4",
-                                   "--low-rank-inverse exact",
-                                   "--scale 2",
-                                   "--dampen 0.1",
-                                   "--fisher empirical",
-                                   "--uncovered drop",
-                                   "--hyperdrive",
-                                   "-x"}) {
+  for (const std::string option :
+       {"--top-k 3", "--resume", "--shard 1/2", "--memory-limit 4GiB",
+        "--store-gradients", "--hyperdrive", "-x"}) {
     const std::string name = option.substr(0, option.find(' '));
     ExpectUsageError(Parse(kScores, option),
                      name +
                          ": found an unknown option, expected one of "
-                         "--model, --train, --test, --loss, --out");
+                         "--model, --train, --test, --loss, --fitted, "
+                         "--factors, --out");
   }
   ExpectUsageError(Parse(kInspect, "--out s.npy"),
                    "--out: found an unknown option, expected one of --model");
+  ExpectUsageError(Parse("self --fitted f --train t --out s.npy", "--rank 3"),
+                   "--rank: found an unknown option, expected one of --fitted");
   ExpectUsageError(Parse(kScores, "--fast=yes"), "--fast: found");
 }
 
@@ -182,15 +304,28 @@ TEST(OptionsTest, AStrayWordIsRefused) {
 }
 
 TEST(OptionsTest, EachRequiredOptionIsNamed) {
-  for (const std::string option :
-       {"--model", "--train", "--test", "--loss", "--method", "--out"}) {
-    std::vector<std::string> words = absl::StrSplit(kScores, ' ');
-    for (size_t i = 0; i < words.size(); ++i) {
-      if (words[i] != option) continue;
-      words.erase(words.begin() + i, words.begin() + i + 2);
+  const std::vector<std::pair<std::string, std::vector<std::string>>> commands =
+      {{kScores,
+        {"--model", "--train", "--test", "--loss", "--method", "--out"}},
+       {kFittedScores, {"--train", "--test", "--out"}},
+       {kFactorScores, {"--fitted", "--train", "--out"}},
+       {"fit --model m.pt --train t --loss mse --method cg --out f",
+        {"--model", "--train", "--loss", "--method", "--out"}},
+       {"factors --fitted f --test t --out f.zarr",
+        {"--fitted", "--test", "--out"}},
+       {"self --fitted f --train t --out s.npy",
+        {"--fitted", "--train", "--out"}},
+       {"spectrum --fitted f", {"--fitted"}}};
+  for (const auto& [line, options] : commands) {
+    for (const std::string& option : options) {
+      std::vector<std::string> words = absl::StrSplit(line, ' ');
+      for (size_t i = 0; i < words.size(); ++i) {
+        if (words[i] != option) continue;
+        words.erase(words.begin() + i, words.begin() + i + 2);
+      }
+      ExpectUsageError(ParseCommandLine(words),
+                       option + ": found nothing, expected");
     }
-    ExpectUsageError(ParseCommandLine(words),
-                     option + ": found nothing, expected");
   }
 }
 
@@ -222,6 +357,10 @@ TEST(OptionsTest, ABadValueNamesWhatExists) {
       {"--threads 0", "expected an integer from 1 to 1024"},
       {"--threads 1000000", "expected an integer from 1 to 1024"},
       {"--seed x", "expected an integer >= 0"},
+      {"--score-tolerance 1", "expected a number in [0, 1)"},
+      {"--score-tolerance -1", "expected a number in [0, 1)"},
+      {"--score-tolerance 0.1", "expected nothing with --method direct"},
+      {"--by-block", "expected a path ending in .zarr for --out"},
       {"--regularization -1", "--regularization: "},
       {"--regularization nan", "--regularization: "},
       {"--regularization inf", "--regularization: "},
@@ -234,32 +373,29 @@ TEST(OptionsTest, ABadValueNamesWhatExists) {
     ExpectUsageError(Parse(kScores, words),
                      words.substr(0, words.find(' ')) + ": ");
   }
+  ExpectUsageError(
+      Parse("scores --model m --train t --test q --loss mse --out s.npy "
+            "--method ekfac --mode perturbation --score-tolerance 0.1"),
+      "--score-tolerance: found '0.1', expected nothing with --mode "
+      "perturbation");
 }
 
 TEST(OptionsTest, MethodsAndLossesThatDoNotExistNameThoseThatDo) {
-  for (const std::string method : {"cg", "lissa", "arnoldi", "nystroem", "kfac",
-                                   "ekfac", "ihm", "Direct"}) {
+  for (const std::string command :
+       {"scores --test q --out s.npy", "fit --out f"}) {
     ExpectUsageError(
-        Parse("scores --model m --train t --test q --loss mse --out s.npy "
-              "--method " +
-              method),
-        "--method: found '" + method + "', expected identity or direct");
+        Parse(command + " --model m --train t --loss mse --method magic"),
+        "--method: found 'magic', expected identity or direct or cg or lissa");
   }
   ExpectUsageError(Parse("inspect --model m --train t --loss hinge"),
                    "--loss: found 'hinge', expected one of cross_entropy");
 }
 
-TEST(OptionsTest, OnlyNpyIsWritten) {
-  for (const std::string out : {"s.zarr", "s", "s.npy.gz", "s.NPY"}) {
-    ExpectUsageError(
-        Parse("scores --model m --train t --test q --loss mse --method "
-              "identity --out " +
-              out),
-        "--out: found '" + out + "', expected a path ending in .npy");
-  }
-}
-
-TEST(OptionsTest, IdentityRefusesWhatItWouldIgnore) {
+TEST(OptionsTest, AnOptionOfAnotherMethodIsRefused) {
+  ExpectUsageError(Parse(kScores, "--rank 4"),
+                   "--rank: found '4', expected nothing with --method direct, "
+                   "which has --regularization, --block-structure, "
+                   "--second-order");
   ExpectUsageError(Parse(kIdentityScores, "--regularization 1e-3"),
                    "--regularization: found '1e-3', expected nothing with "
                    "--method identity");
@@ -268,11 +404,34 @@ TEST(OptionsTest, IdentityRefusesWhatItWouldIgnore) {
   INFLUENCE_EXPECT_OK(Parse(kIdentityScores, "--block-structure layer"));
 }
 
+TEST(OptionsTest, ArraysGoToZarrOrNpy) {
+  for (const std::string out : {"s", "s.npy.gz", "s.NPY", "s.npz", "s.npy/"}) {
+    ExpectUsageError(
+        Parse("scores --model m --train t --test q --loss mse --method "
+              "identity --out " +
+              out),
+        "--out: found '" + out + "', expected a path ending in .zarr or .npy");
+    ExpectUsageError(Parse("self --fitted f --train t --out " + out),
+                     "--out: found '" + out + "'");
+    ExpectUsageError(Parse("factors --fitted f --test t --out " + out),
+                     "--out: found '" + out + "'");
+  }
+  for (const std::string out : {"s.zarr", "s.npy", "s.zarr/"}) {
+    INFLUENCE_EXPECT_OK(Parse("self --fitted f --train t --out " + out));
+  }
+}
+
 TEST(OptionsTest, MarginAndLogitNeedCrossEntropy) {
   ExpectUsageError(
       Parse("scores --model m --train t --test q --loss mse --method identity "
             "--out s.npy --query-function margin"),
       "--query-function: found 'margin' with --loss mse, expected loss");
+  const absl::StatusOr<PerSampleFunction> margin =
+      ResolveQueryFunction("margin", CrossEntropyLoss());
+  INFLUENCE_ASSERT_OK(margin);
+  EXPECT_TRUE(margin->higher_is_better());
+  EXPECT_TRUE(IsUsageError(
+      ResolveQueryFunction("margin", MeanSquaredErrorLoss()).status()));
 }
 
 }  // namespace

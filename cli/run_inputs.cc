@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "ATen/Parallel.h"
+#include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -38,46 +39,56 @@ absl::Status InFile(absl::string_view file, absl::string_view argument,
 
 }  // namespace
 
-absl::StatusOr<RunInputs> OpenRunInputs(
-    const CommonOptions& options, const std::optional<std::string>& test,
-    const PerSampleFunction& query_function) {
-  INFLUENCE_RETURN_IF_ERROR(CatchTorch("--threads", [&]() -> absl::Status {
+absl::Status ApplyThreads(const RunOptions& options) {
+  return CatchTorch("--threads", [&]() -> absl::Status {
     if (options.num_threads.has_value()) {
       at::set_num_threads(*options.num_threads);
     }
     return absl::OkStatus();
-  }));
+  });
+}
 
-  RunInputs inputs;
+absl::StatusOr<std::shared_ptr<const Model>> OpenModel(const std::string& path,
+                                                       at::ScalarType dtype) {
   absl::StatusOr<std::shared_ptr<const Model>> model =
-      LoadScriptModel(options.model, {.dtype = options.dtype});
+      LoadScriptModel(path, {.dtype = dtype});
   if (!model.ok()) {
-    return absl::Status(
-        model.status().code(),
-        absl::StrReplaceAll(model.status().message(),
-                            {{absl::StrCat(options.model, ": model: "),
-                              absl::StrCat(options.model, ": ")}}));
+    return absl::Status(model.status().code(),
+                        absl::StrReplaceAll(model.status().message(),
+                                            {{absl::StrCat(path, ": model: "),
+                                              absl::StrCat(path, ": ")}}));
   }
-  inputs.model = *std::move(model);
-  if (const absl::Status status = ValidateUncoupled(*inputs.model);
-      !status.ok()) {
-    return InFile(options.model, "model", status);
+  if (const absl::Status status = ValidateUncoupled(**model); !status.ok()) {
+    return InFile(path, "model", status);
   }
-  INFLUENCE_ASSIGN_OR_RETURN(
-      inputs.train, DataSet::Open(options.train, options.dtype, *inputs.model,
-                                  options.model));
+  return model;
+}
+
+absl::StatusOr<RunInputs> OpenRunInputs(
+    std::shared_ptr<const Model> model, const ModelOptions& options,
+    const std::optional<std::string>& test,
+    const PerSampleFunction& query_function) {
+  RunInputs inputs;
+  inputs.model = std::move(model);
+  if (!options.train.empty()) {
+    INFLUENCE_ASSIGN_OR_RETURN(
+        inputs.train, DataSet::Open(options.train, options.dtype, *inputs.model,
+                                    options.model));
+  }
   if (test.has_value()) {
     INFLUENCE_ASSIGN_OR_RETURN(
         inputs.test,
         DataSet::Open(*test, options.dtype, *inputs.model, options.model));
   }
-  INFLUENCE_RETURN_IF_ERROR(inputs.train->CheckLabels(options.loss));
+  if (inputs.train != nullptr) {
+    INFLUENCE_RETURN_IF_ERROR(inputs.train->CheckLabels(options.loss));
+  }
   if (inputs.test != nullptr) {
     INFLUENCE_RETURN_IF_ERROR(inputs.test->CheckLabels(query_function));
   }
 
-  INFLUENCE_ASSIGN_OR_RETURN(const Batch probe,
-                             inputs.train->First(kSelfCheckSamples));
+  const DataSet& any = inputs.train != nullptr ? *inputs.train : *inputs.test;
+  INFLUENCE_ASSIGN_OR_RETURN(const Batch probe, any.First(kSelfCheckSamples));
   absl::StatusOr<std::shared_ptr<const CapturingGradientProvider>> provider =
       CapturingGradientProvider::Create(
           inputs.model, options.loss, probe,
@@ -87,6 +98,14 @@ absl::StatusOr<RunInputs> OpenRunInputs(
   }
   inputs.provider = *std::move(provider);
   return inputs;
+}
+
+absl::StatusOr<RunInputs> OpenRunInputs(
+    const ModelOptions& options, const std::optional<std::string>& test,
+    const PerSampleFunction& query_function) {
+  INFLUENCE_ASSIGN_OR_RETURN(std::shared_ptr<const Model> model,
+                             OpenModel(options.model, options.dtype));
+  return OpenRunInputs(std::move(model), options, test, query_function);
 }
 
 }  // namespace influence

@@ -10,6 +10,8 @@
 #include <optional>
 #include <string>
 
+#include "ATen/core/Tensor.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "cli/data_set.h"
 #include "cli/options.h"
@@ -24,19 +26,33 @@ inline constexpr int64_t kSelfCheckSamples = 3;
 
 struct RunInputs {
   std::shared_ptr<const Model> model;
-  std::shared_ptr<const DataSet> train;
-  std::shared_ptr<const DataSet> test;  // Null where there is none.
+  std::shared_ptr<const DataSet> train;  // Null where there is none.
+  std::shared_ptr<const DataSet> test;   // Null where there is none.
 
   // Of the model and the training loss.
   std::shared_ptr<const CapturingGradientProvider> provider;
 };
 
-// Applies options.num_threads to the process, loads the model, opens and checks
-// the training data and, if `test` is given, the query data for
-// `query_function`. Every label is checked, which reads the data once.
-// Errors begin with the file at fault.
+// Applies options.num_threads to the process.
+absl::Status ApplyThreads(const RunOptions& options);
+
+// A model that can be used: its samples depend on nothing but themselves.
+// Errors begin with `path`.
+absl::StatusOr<std::shared_ptr<const Model>> OpenModel(const std::string& path,
+                                                       at::ScalarType dtype);
+
+// Opens the data sets options.train, unless empty, and `test`, if given, and
+// checks every label: of the training data for the loss, of the query data for
+// `query_function`. That reads the data once. `model` came from options.model.
+// One of the two data sets at least. Errors begin with the file at fault.
 absl::StatusOr<RunInputs> OpenRunInputs(
-    const CommonOptions& options, const std::optional<std::string>& test,
+    std::shared_ptr<const Model> model, const ModelOptions& options,
+    const std::optional<std::string>& test,
+    const PerSampleFunction& query_function);
+
+// The same with the model opened here.
+absl::StatusOr<RunInputs> OpenRunInputs(
+    const ModelOptions& options, const std::optional<std::string>& test,
     const PerSampleFunction& query_function);
 
 }  // namespace influence

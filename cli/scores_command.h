@@ -11,9 +11,9 @@
 namespace influence {
 
 // Opens the inputs, checks that options.out can be written, prints the plan,
-// fits, writes the scores batch by batch and lets the file appear when it is
-// complete; then says what must be known to read it (score_summary.h). After
-// an error there is nothing new on the disk.
+// fits where nothing is fitted yet, writes the scores tile by tile and lets the
+// output appear when it is complete; then says what must be known to read it
+// (result_summary.h). After an error there is nothing new on the disk.
 absl::Status RunScores(const ScoresOptions& options, Console& console);
 
 }  // namespace influence

@@ -300,6 +300,17 @@ TEST_F(CliBadInputTest, ModesThatTheDataCannotServe) {
                       Path("two.npz") + " --test " + Path("two.npz")),
                 2,
                 "--mode: found perturbation with 2 floating inputs (x0, x1)");
+  // A store has a place for both.
+  std::vector<std::string> zarr =
+      Words(shared + " --model " + Path("two.pt") + " --train " +
+            Path("two.npz") + " --test " + Path("two.npz") + " --quiet");
+  for (std::string& word : zarr) {
+    if (word == Path("s.npy")) word = Path("s.zarr");
+  }
+  const CommandResult result = RunInfluence(zarr);
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_TRUE(std::filesystem::exists(Path("s.zarr/x0/zarr.json")));
+  EXPECT_TRUE(std::filesystem::exists(Path("s.zarr/x1/zarr.json")));
 }
 
 TEST_F(CliBadInputTest, Regularization) {
@@ -314,12 +325,17 @@ TEST_F(CliBadInputTest, Regularization) {
 }
 
 TEST_F(CliBadInputTest, UsageEndsWithTwo) {
-  ExpectFailure(Scores("--method cg"), 2,
-                "--method: found 'cg', expected identity or direct");
+  ExpectFailure(Scores("--method magic"), 2,
+                "--method: found 'magic', expected identity or direct or cg");
+  ExpectFailure(Scores("--method direct --rank 3"), 2,
+                "--rank: found '3', expected nothing with --method direct");
+  ExpectFailure(Scores("--method ihm --regularization 0"), 2,
+                "--regularization: found '0', expected values > 0");
   ExpectFailure(Scores("--method identity --resume"), 2,
                 "--resume: found an unknown option");
-  ExpectFailure({"fit"}, 2, "command: found 'fit', expected inspect or scores");
-  ExpectFailure(ScoresWith("--out", "s.zarr"), 2, "--out: found");
+  ExpectFailure({"top"}, 2, "command: found 'top', expected inspect, fit");
+  ExpectFailure(ScoresWith("--out", "s.csv"), 2, "--out: found");
+  ExpectFailure(Scores("--method identity --by-block"), 2, "--by-block: found");
 }
 
 TEST_F(CliBadInputTest, AnOutputThatExistsStaysUnlessOverwritten) {
@@ -390,9 +406,13 @@ TEST_F(CliBadInputTest, AnInterruptedRunLeavesNothing) {
       "  return torch.matmul(h, self.second)\n");
   module.save(Path("large.pt"));
   WriteData("train.npz", Values({4096, 3}), Labels(4096));
-  std::vector<std::string> words = ScoresWith("--model", "large.pt");
   const std::set<std::string> before = Files();
   for (const int number : {SIGINT, SIGTERM}) {
+    std::vector<std::string> words = ScoresWith("--model", "large.pt");
+    // One of each kind of output.
+    for (std::string& word : words) {
+      if (number == SIGTERM && word == Path("s.npy")) word = Path("s.zarr");
+    }
     RunningInfluence running(words);
     // The plan is printed with the output already opened.
     ASSERT_TRUE(running.WaitForError("influence: plan: "));

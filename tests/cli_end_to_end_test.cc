@@ -6,24 +6,19 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "ATen/ops/matmul.h"
-#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/string_view.h"
-#include "calculators/npy_file.h"
 #include "gmock/gmock.h"
 #include "gradients/batch.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
+#include "tests/support/cli_problem.h"
 #include "tests/support/golden_case.h"
 #include "tests/support/influence_command.h"
 #include "tests/support/status_matchers.h"
@@ -43,90 +38,15 @@ constexpr double kFloat64 = 1e-10;
 // The same in float32, from a model and data that were rounded to it.
 constexpr double kFloat32 = 2e-4;
 
-void WriteNpy(const std::string& path, const at::Tensor& values) {
-  absl::StatusOr<std::unique_ptr<NpyWriter>> writer = NpyWriter::Create(
-      path, values.sizes().vec(), values.scalar_type(), /*overwrite=*/true);
-  INFLUENCE_ASSERT_OK(writer);
-  INFLUENCE_ASSERT_OK((*writer)->WriteRows(0, values));
-  INFLUENCE_ASSERT_OK((*writer)->Commit());
-}
-
-// A folder of .npy files.
-void WriteFolder(const std::string& folder, const GoldenCase& golden,
-                 const Batch& batch) {
-  std::filesystem::create_directories(folder);
-  for (size_t i = 0; i < batch.x.size(); ++i) {
-    WriteNpy(absl::StrCat(folder, "/", golden.inputs[i], ".npy"), batch.x[i]);
-  }
-  WriteNpy(folder + "/y.npy", batch.y);
-}
-
-at::Tensor ReadNpy(const std::string& path) {
-  const absl::StatusOr<NpyFile> file = NpyFile::Open(path);
-  EXPECT_THAT(file, IsOk());
-  if (!file.ok()) return at::Tensor();
-  return file->ReadAll().value();
-}
-
-// A golden case with its data written to a folder of its own.
-struct Problem {
-  GoldenCase golden;
-  GoldenArrays arrays;
-  std::string folder;
-  std::string out;
-
-  // "scores" with everything but the method.
-  std::vector<std::string> Scores(absl::string_view more) const {
-    return Words("scores --quiet --overwrite --dtype float64 --loss " +
-                     golden.loss + " " + std::string(more),
-                 {"--model", golden.model_path, "--train", folder + "/train",
-                  "--test", folder + "/test", "--out", out});
-  }
-
-  // Runs it and reads its file.
-  at::Tensor RunScores(absl::string_view more) const {
-    std::filesystem::remove(out);
-    const CommandResult result = RunInfluence(Scores(more));
-    EXPECT_EQ(result.exit_code, 0) << more << "\n" << result.err;
-    EXPECT_EQ(result.out, "");
-    EXPECT_EQ(result.err, "");
-    if (result.exit_code != 0) return at::Tensor();
-    return ReadNpy(out);
-  }
-};
-
-Problem LoadProblem(const std::string& name) {
-  Problem problem;
-  const absl::StatusOr<std::vector<GoldenCase>> cases = LoadGoldenCases();
-  EXPECT_THAT(cases, IsOk());
-  for (const GoldenCase& golden : *cases) {
-    if (golden.name == name) problem.golden = golden;
-  }
-  EXPECT_EQ(problem.golden.name, name);
-  absl::StatusOr<GoldenArrays> arrays = LoadGoldenArrays(problem.golden);
-  EXPECT_THAT(arrays, IsOk());
-  problem.arrays = *std::move(arrays);
-  problem.folder = ::testing::TempDir() + "/cli_" + name;
-  std::filesystem::remove_all(problem.folder);
-  WriteFolder(problem.folder + "/train", problem.golden,
-              GoldenTrainBatch(problem.golden, problem.arrays));
-  WriteFolder(problem.folder + "/test", problem.golden,
-              GoldenTestBatch(problem.golden, problem.arrays));
-  problem.out = problem.folder + "/scores.npy";
-  return problem;
-}
-
-std::string Number(double value) { return absl::StrFormat("%.17g", value); }
-
 class GoldenScoresTest : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(GoldenScoresTest, EqualThoseOfPyTorch) {
-  const Problem problem = LoadProblem(GetParam());
+  const CliProblem problem = LoadCliProblem(GetParam());
   if (!problem.golden.RunsHere()) GTEST_SKIP() << "operators too new";
   EXPECT_THAT(problem.RunScores("--method identity"),
               TensorNear(problem.arrays.at("identity_scores"), kFloat64));
   const std::string lambda =
-      " --regularization " + Number(problem.golden.regularization);
+      " --regularization " + NumberText17(problem.golden.regularization);
   int compared = 0;
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"full", "hessian"},
@@ -166,13 +86,13 @@ INSTANTIATE_TEST_SUITE_P(Models, GoldenScoresTest,
                          });
 
 TEST(CliEndToEndTest, RegularizationByBlock) {
-  const Problem problem = LoadProblem("mlp");
+  const CliProblem problem = LoadCliProblem("mlp");
   const at::Tensor& values = problem.arrays.at("block_regularization_layer");
   std::vector<std::string> parts;
   const std::vector<GoldenBlock>& blocks = problem.golden.blocks.at("layer");
   for (size_t b = 0; b < blocks.size(); ++b) {
-    parts.push_back(
-        absl::StrCat(blocks[b].name, "=", Number(values[b].item<double>())));
+    parts.push_back(absl::StrCat(blocks[b].name, "=",
+                                 NumberText17(values[b].item<double>())));
   }
   EXPECT_THAT(
       problem.RunScores("--method direct --block-structure layer "
@@ -183,7 +103,7 @@ TEST(CliEndToEndTest, RegularizationByBlock) {
 }
 
 TEST(CliEndToEndTest, QueryFunctionsDifferentiateTheQuerySideOnly) {
-  const Problem problem = LoadProblem("mlp");
+  const CliProblem problem = LoadCliProblem("mlp");
   const at::Tensor train = problem.arrays.at("grads").t();
   for (const std::string query : {"margin", "logit"}) {
     EXPECT_THAT(
@@ -195,11 +115,11 @@ TEST(CliEndToEndTest, QueryFunctionsDifferentiateTheQuerySideOnly) {
 }
 
 TEST(CliEndToEndTest, LossChangeDividesByTheSamplesOfTheFit) {
-  const Problem problem = LoadProblem("mlp");
+  const CliProblem problem = LoadCliProblem("mlp");
   const double n = problem.golden.num_train;
   const std::string direct =
       "--method direct --units loss_change --regularization " +
-      Number(problem.golden.regularization);
+      NumberText17(problem.golden.regularization);
   EXPECT_THAT(
       problem.RunScores(direct),
       TensorNear(problem.arrays.at("scores_full_hessian").div(n), kFloat64));
@@ -212,9 +132,9 @@ TEST(CliEndToEndTest, LossChangeDividesByTheSamplesOfTheFit) {
 }
 
 TEST(CliEndToEndTest, ResultsDoNotDependOnBatchesOrThreads) {
-  const Problem problem = LoadProblem("cnn");
+  const CliProblem problem = LoadCliProblem("cnn");
   const std::string lambda =
-      " --regularization " + Number(problem.golden.regularization);
+      " --regularization " + NumberText17(problem.golden.regularization);
   for (const std::string& method :
        {std::string("--method identity"), "--method direct" + lambda,
         std::string("--method direct --second-order gauss_newton"),
@@ -232,10 +152,10 @@ TEST(CliEndToEndTest, ResultsDoNotDependOnBatchesOrThreads) {
 }
 
 TEST(CliEndToEndTest, Float32IsTheDefault) {
-  const Problem problem = LoadProblem("mlp");
+  const CliProblem problem = LoadCliProblem("mlp");
   std::vector<std::string> words =
       problem.Scores("--method direct --regularization " +
-                     Number(problem.golden.regularization));
+                     NumberText17(problem.golden.regularization));
   std::vector<std::string> without;
   for (size_t i = 0; i < words.size(); ++i) {
     if (words[i] == "--dtype") {
@@ -253,20 +173,20 @@ TEST(CliEndToEndTest, Float32IsTheDefault) {
 }
 
 TEST(CliEndToEndTest, IntegerInputsOfANumericModelAreCast) {
-  const Problem problem = LoadProblem("mlp");
+  const CliProblem problem = LoadCliProblem("mlp");
   Batch train = GoldenTrainBatch(problem.golden, problem.arrays);
   const at::Tensor integers = train.x[0].mul(10).round().clamp(0, 200);
   train.x[0] = integers.to(at::kDouble);
-  WriteFolder(problem.folder + "/train", problem.golden, train);
+  WriteDataFolder(problem.folder + "/train", problem.golden, train);
   const at::Tensor expected = problem.RunScores("--method identity");
   train.x[0] = integers.to(at::kByte);
-  WriteFolder(problem.folder + "/train", problem.golden, train);
+  WriteDataFolder(problem.folder + "/train", problem.golden, train);
   EXPECT_THAT(problem.RunScores("--method identity"),
               TensorNear(expected, kFloat64));
 }
 
 TEST(CliEndToEndTest, JsonIsAllThereIsOnStandardOutput) {
-  const Problem problem = LoadProblem("mlp");
+  const CliProblem problem = LoadCliProblem("mlp");
   std::vector<std::string> words =
       problem.Scores("--method direct --json --regularization 0.01");
   words.erase(std::find(words.begin(), words.end(), "--quiet"));
@@ -293,13 +213,13 @@ TEST(CliEndToEndTest, JsonIsAllThereIsOnStandardOutput) {
 }
 
 TEST(CliEndToEndTest, AutoRegularizationIsStated) {
-  const Problem problem = LoadProblem("mlp");
+  const CliProblem problem = LoadCliProblem("mlp");
   const CommandResult result = RunInfluence(
       problem.Scores("--method direct --json --block-structure layer "
                      "--second-order gauss_newton"));
   ASSERT_EQ(result.exit_code, 0) << result.err;
   const auto json = nlohmann::json::parse(result.out);
-  EXPECT_EQ(json["regularization"], "auto");
+  EXPECT_EQ(json["options"]["regularization"], "auto");
   // 0.1 * mean_n |g_n,block|^2 / P_block.
   const at::Tensor grads = problem.arrays.at("grads");
   int64_t begin = 0;
@@ -319,7 +239,7 @@ TEST(CliEndToEndTest, AutoRegularizationIsStated) {
 }
 
 TEST(CliEndToEndTest, InspectPrintsParametersBlocksAndCoverage) {
-  const Problem problem = LoadProblem("mlp");
+  const CliProblem problem = LoadCliProblem("mlp");
   const std::vector<std::string> files = {"--model", problem.golden.model_path,
                                           "--train", problem.folder + "/train"};
   const CommandResult text = RunInfluence(
@@ -350,8 +270,8 @@ TEST(CliEndToEndTest, InspectPrintsParametersBlocksAndCoverage) {
 }
 
 TEST(CliEndToEndTest, HelpAndVersionGoToStandardOutput) {
-  for (const std::string line :
-       {"--help", "--version", "scores --help", "inspect -h"}) {
+  for (const std::string line : {"--help", "--version", "scores --help",
+                                 "inspect -h", "fit --help", "spectrum -h"}) {
     const CommandResult result = RunInfluence(Words(line));
     EXPECT_EQ(result.exit_code, 0) << line;
     EXPECT_THAT(result.out, HasSubstr("influence")) << line;

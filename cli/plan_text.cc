@@ -1,0 +1,126 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+#include "cli/plan_text.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "cli/console.h"
+#include "cli/fitted_source.h"
+#include "cli/method_options.h"
+#include "cli/options.h"
+#include "cli/result_summary.h"
+#include "gradients/parameter_blocks.h"
+#include "operators/curvature.h"
+
+namespace influence {
+
+std::string BytesText(double bytes) {
+  if (bytes < 1024) return absl::StrFormat("%.0f bytes", bytes);
+  const char* unit = "KiB";
+  bytes /= 1024;
+  for (const char* next : {"MiB", "GiB", "TiB"}) {
+    if (bytes < 1024) break;
+    bytes /= 1024;
+    unit = next;
+  }
+  return absl::StrFormat("%.3g %s", bytes, unit);
+}
+
+std::string CostText(const MethodOptions& method) {
+  const bool is_auto = method.regularization.is_auto();
+  const auto passes = [](int64_t count) {
+    return absl::StrCat(count, count == 1 ? " pass" : " passes");
+  };
+  const std::string fit = absl::StrCat("fit ", MethodName(method.method));
+  const std::string with_curvature =
+      absl::StrCat(fit, " (", CurvatureName(method.curvature), ")");
+  const std::string auto_pass = is_auto ? " in 1 pass" : "";
+  switch (method.method) {
+    case Method::kIdentity:
+      return "";
+    case Method::kDirect: {
+      const bool has_trace = method.curvature == Curvature::kGaussNewton;
+      return absl::StrCat(with_curvature, " in ",
+                          passes(is_auto && !has_trace ? 2 : 1));
+    }
+    case Method::kCg:
+    case Method::kLissa:
+      return absl::StrCat(with_curvature, auto_pass, ", solve in at most ",
+                          method.max_iterations, " iterations");
+    case Method::kArnoldi:
+    case Method::kNystroem:
+      return absl::StrCat(with_curvature, " at rank ", method.rank);
+    case Method::kKfac:
+      return absl::StrCat(fit, " (", method.fisher, " Fisher) in ", passes(1));
+    case Method::kEkfac:
+      return absl::StrCat(fit, " (", method.fisher, " Fisher) in ", passes(2));
+    case Method::kInverseHarmonicMean:
+      return absl::StrCat(fit, auto_pass,
+                          ", solve in a pass for each batch of queries");
+  }
+  return "";
+}
+
+double MethodBytes(const MethodOptions& method, const ParameterBlocks& blocks,
+                   int64_t item_size) {
+  const auto num_parameters = static_cast<double>(blocks.size());
+  const auto item_bytes = static_cast<double>(item_size);
+  switch (method.method) {
+    case Method::kIdentity:
+    case Method::kCg:
+    case Method::kLissa:
+    case Method::kInverseHarmonicMean:
+      return 0;
+    case Method::kDirect: {
+      // C and its factor for each block, and once more as much for the block
+      // that is being factorised.
+      double bytes = 0;
+      double largest = 0;
+      for (const ParameterBlock& block : blocks.blocks()) {
+        const double of_block = 16.0 * static_cast<double>(block.size) *
+                                static_cast<double>(block.size);
+        bytes += of_block;
+        largest = std::max(largest, of_block);
+      }
+      return bytes + largest;
+    }
+    case Method::kArnoldi:
+    case Method::kNystroem:
+      // The sketch or the Krylov basis beside the eigenvectors.
+      return 3 * static_cast<double>(method.rank) * num_parameters * item_bytes;
+    case Method::kKfac:
+    case Method::kEkfac:
+      // Eigenvalues in float64, eigenvectors of layers about as wide as deep.
+      return 40 * num_parameters;
+  }
+  return 0;
+}
+
+std::string SizesText(const OpenedMethod& opened, int64_t num_queries) {
+  std::string text =
+      absl::StrFormat("P = %d parameters, %.1f %% on the fast path",
+                      opened.influence->num_parameters(),
+                      100 * opened.inputs.provider->coverage().covered_share());
+  if (opened.inputs.train != nullptr) {
+    absl::StrAppend(&text, "; N = ", opened.inputs.train->num_samples(),
+                    " training samples");
+  }
+  if (num_queries > 0) {
+    absl::StrAppend(&text, opened.inputs.train != nullptr ? ", " : "; ",
+                    "M = ", num_queries, " queries");
+  }
+  return text;
+}
+
+absl::Status TellSummary(const ResultSummary& summary, const RunOptions& run,
+                         Console& console) {
+  for (const std::string& line : SummaryLines(summary)) console.Say(line);
+  if (run.json) return console.Print(SummaryJson(summary));
+  return absl::OkStatus();
+}
+
+}  // namespace influence

@@ -1,0 +1,42 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+//
+// What a command says before and after it computes.
+#ifndef INFLUENCE_CLI_PLAN_TEXT_H_
+#define INFLUENCE_CLI_PLAN_TEXT_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "cli/console.h"
+#include "cli/fitted_source.h"
+#include "cli/method_options.h"
+#include "cli/options.h"
+#include "cli/result_summary.h"
+#include "gradients/parameter_blocks.h"
+
+namespace influence {
+
+// "512 bytes", "1.5 MiB".
+std::string BytesText(double bytes);
+
+// What the fit and the solves of a method will cost: "fit direct (hessian) in 1
+// pass". Empty for identity.
+std::string CostText(const MethodOptions& method);
+
+// Bytes that the method holds beside model and data, roughly.
+double MethodBytes(const MethodOptions& method, const ParameterBlocks& blocks,
+                   int64_t item_size);
+
+// "P = 2410 parameters, 100.0 % on the fast path; N = 1500 training samples, M
+// = 297 queries"; what there is none of is left out.
+std::string SizesText(const OpenedMethod& opened, int64_t num_queries);
+
+// The closing lines on standard error and, if asked for, the JSON on standard
+// output.
+absl::Status TellSummary(const ResultSummary& summary, const RunOptions& run,
+                         Console& console);
+
+}  // namespace influence
+
+#endif  // INFLUENCE_CLI_PLAN_TEXT_H_

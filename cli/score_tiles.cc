@@ -1,0 +1,184 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+#include "cli/score_tiles.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ATen/core/Tensor.h"
+#include "ATen/ops/cat.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/progress.h"
+#include "base/status_macros.h"
+#include "base/torch_boundary.h"
+#include "gradients/batch.h"
+#include "gradients/batch_sequence.h"
+#include "gradients/tensor_map.h"
+#include "influence/composable_influence.h"
+#include "influence/influence_mode.h"
+#include "influence/prepared_queries.h"
+
+namespace influence {
+namespace {
+
+// Queries as rows A^-1 grad q(z_i).
+class FactorQueries : public PreparedQueries {
+ public:
+  FactorQueries(std::shared_ptr<const ComposableInfluence> model,
+                at::Tensor factors, std::vector<BlockSolveReports> reports)
+      : model_(std::move(model)),
+        factors_(std::move(factors)),
+        reports_(std::move(reports)) {}
+
+  int64_t num_queries() const override { return factors_.size(0); }
+
+  absl::StatusOr<at::Tensor> Influences(const Batch& train, InfluenceMode mode,
+                                        int64_t input) const override {
+    return model_->InfluencesFromFactors(factors_, train, mode, input);
+  }
+
+  absl::StatusOr<TensorMap> InfluencesByBlock(const Batch& train,
+                                              InfluenceMode mode,
+                                              int64_t input) const override {
+    return model_->InfluencesFromFactorsByBlock(factors_, train, mode, input);
+  }
+
+  std::vector<BlockSolveReports> solve_reports() const override {
+    return reports_;
+  }
+
+ private:
+  std::shared_ptr<const ComposableInfluence> model_;
+  at::Tensor factors_;  // [m, P]
+  std::vector<BlockSolveReports> reports_;
+};
+
+}  // namespace
+
+absl::StatusOr<at::Tensor> SideBySide(const TensorMap& by_block) {
+  return CatchTorch("factors", [&]() -> absl::StatusOr<at::Tensor> {
+    std::vector<at::Tensor> parts;
+    for (const auto& [name, part] : by_block) parts.push_back(part);
+    return parts.size() == 1 ? parts[0] : at::cat(parts, 1);
+  });
+}
+
+void AppendReports(const std::vector<BlockSolveReports>& more,
+                   std::vector<BlockSolveReports>& reports) {
+  for (const BlockSolveReports& of_block : more) {
+    auto found = std::find_if(
+        reports.begin(), reports.end(),
+        [&](const BlockSolveReports& r) { return r.block == of_block.block; });
+    if (found == reports.end()) {
+      reports.push_back(of_block);
+      continue;
+    }
+    found->reports.insert(found->reports.end(), of_block.reports.begin(),
+                          of_block.reports.end());
+  }
+}
+
+QueryGroups BatchesOfQueries(std::shared_ptr<const ComposableInfluence> model,
+                             std::shared_ptr<const BatchSequence> test) {
+  const int64_t num_groups = test->num_batches();
+  return {num_groups,
+          [model = std::move(model), test = std::move(test)](int64_t group)
+              -> absl::StatusOr<std::unique_ptr<const PreparedQueries>> {
+            INFLUENCE_ASSIGN_OR_RETURN(const Batch batch, test->Get(group));
+            return model->PrepareQueries(batch);
+          }};
+}
+
+QueryGroups GroupsOfFactors(std::shared_ptr<const ComposableInfluence> model,
+                            std::shared_ptr<const BatchSequence> test,
+                            int64_t size) {
+  const int64_t num_groups = (test->num_batches() + size - 1) / size;
+  return {
+      num_groups,
+      [model = std::move(model), test = std::move(test), size](int64_t group)
+          -> absl::StatusOr<std::unique_ptr<const PreparedQueries>> {
+        std::vector<at::Tensor> parts;
+        std::vector<BlockSolveReports> reports;
+        const int64_t end = std::min((group + 1) * size, test->num_batches());
+        for (int64_t i = group * size; i < end; ++i) {
+          INFLUENCE_ASSIGN_OR_RETURN(const Batch batch, test->Get(i));
+          std::vector<BlockSolveReports> of_batch;
+          INFLUENCE_ASSIGN_OR_RETURN(
+              const TensorMap by_block,
+              model->InfluenceFactorsWithReports(batch, &of_batch));
+          INFLUENCE_ASSIGN_OR_RETURN(at::Tensor part, SideBySide(by_block));
+          parts.push_back(std::move(part));
+          AppendReports(of_batch, reports);
+        }
+        INFLUENCE_ASSIGN_OR_RETURN(
+            at::Tensor factors,
+            CatchTorch("factors", [&]() -> absl::StatusOr<at::Tensor> {
+              return parts.size() == 1 ? parts[0] : at::cat(parts, 0);
+            }));
+        return std::make_unique<const FactorQueries>(model, std::move(factors),
+                                                     std::move(reports));
+      }};
+}
+
+QueryGroups StoredFactors(std::shared_ptr<const ComposableInfluence> model,
+                          ReadRowsFunction read, int64_t num_queries,
+                          int64_t size) {
+  return {(num_queries + size - 1) / size,
+          [model = std::move(model), read = std::move(read), num_queries,
+           size](int64_t group)
+              -> absl::StatusOr<std::unique_ptr<const PreparedQueries>> {
+            INFLUENCE_ASSIGN_OR_RETURN(
+                at::Tensor factors,
+                read(group * size, std::min((group + 1) * size, num_queries)));
+            return std::make_unique<const FactorQueries>(
+                model, std::move(factors), std::vector<BlockSolveReports>());
+          }};
+}
+
+absl::StatusOr<std::vector<BlockSolveReports>> ForEachScoreTile(
+    const QueryGroups& queries, const BatchSequence& train,
+    const ScoreArrays& arrays, TileFunction tile, ProgressReporter* progress) {
+  std::vector<BlockSolveReports> reports;
+  ProgressStage stage(progress, "influences",
+                      queries.num_groups * train.num_batches(), "tiles");
+  int64_t row = 0;
+  for (int64_t group = 0; group < queries.num_groups; ++group) {
+    INFLUENCE_ASSIGN_OR_RETURN(
+        const std::unique_ptr<const PreparedQueries> prepared,
+        queries.prepare(group));
+    AppendReports(prepared->solve_reports(), reports);
+    int64_t column = 0;
+    for (int64_t b = 0; b < train.num_batches(); ++b) {
+      INFLUENCE_ASSIGN_OR_RETURN(const Batch batch, train.Get(b));
+      size_t array = 0;
+      for (const int64_t input : arrays.inputs) {
+        if (arrays.blocks.empty()) {
+          INFLUENCE_ASSIGN_OR_RETURN(
+              const at::Tensor scores,
+              prepared->Influences(batch, arrays.mode, input));
+          INFLUENCE_RETURN_IF_ERROR(tile(array++, row, column, scores));
+          continue;
+        }
+        INFLUENCE_ASSIGN_OR_RETURN(
+            const TensorMap by_block,
+            prepared->InfluencesByBlock(batch, arrays.mode, input));
+        for (const std::string& block : arrays.blocks) {
+          INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor scores,
+                                     by_block.Find(block));
+          INFLUENCE_RETURN_IF_ERROR(tile(array++, row, column, scores));
+        }
+      }
+      column += batch.size();
+      stage.Advance();
+    }
+    row += prepared->num_queries();
+  }
+  return reports;
+}
+
+}  // namespace influence
