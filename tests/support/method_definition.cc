@@ -228,7 +228,7 @@ at::Tensor BlockDefinition(const InfluenceMethod& method, const at::Tensor& c,
 }  // namespace
 
 ClassifierProblem::ClassifierProblem(at::ScalarType dtype) {
-  const auto parameter = [&](std::vector<int64_t> shape, uint64_t seed,
+  const auto parameter = [&](const std::vector<int64_t>& shape, uint64_t seed,
                              double scale) {
     parameters_.push_back(
         ParameterLike(SeededNormal(shape, at::kDouble, seed, scale).to(dtype)));
