@@ -8,7 +8,9 @@
 #include <cstdint>
 #include <cstdio>
 #include <fstream>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,6 +26,9 @@
 #include "calculators/npy_file.h"
 #include "calculators/sequential_influence_calculator.h"
 #include "cli/data_reader.h"
+#include "cli/method_factory.h"
+#include "cli/method_options.h"
+#include "cli/options.h"
 #include "gradients/batch.h"
 #include "gradients/batch_sequence.h"
 #include "gradients/capturing_gradient_provider.h"
@@ -32,10 +37,10 @@
 #include "gradients/parameter_blocks.h"
 #include "gradients/per_sample_function.h"
 #include "gradients/script_model.h"
-#include "influence/direct_influence.h"
+#include "influence/cg_influence.h"
+#include "influence/composable_influence.h"
 #include "influence/identity_influence.h"
 #include "influence/influence_function_model.h"
-#include "influence/regularization.h"
 #include "nlohmann/json.hpp"
 
 namespace influence {
@@ -51,10 +56,17 @@ struct Options {
   std::string loss = "cross_entropy";
   int threads = 2;
   int repeats = 3;
-  int64_t batch_size = 0;  // 0: everything in one batch.
-  double regularization = 0.1;
+  int64_t batch_size = 0;                   // 0: everything in one batch.
+  std::optional<int64_t> query_batch_size;  // batch_size where not given.
   std::string out;
+  bool fit_only = false;
+  double score_tolerance = 0;
+  // As of the command `influence scores`, by name: {"--rank", "100"}.
+  std::map<std::string, std::string> method_options;
 };
+
+// Method "cg" for one query after the other.
+constexpr char kCgSingle[] = "cg_single";
 
 // What all repeats share: read before the clock starts.
 struct Problem {
@@ -141,32 +153,64 @@ absl::StatusOr<at::Tensor> RunGram(const Problem& problem) {
   return Scores(std::move(identity), problem);
 }
 
-struct DirectResult {
-  at::Tensor scores;  // [M, N]
+absl::StatusOr<MethodOptions> ReadMethodOptions(const Options& options) {
+  return ParseMethodOptions(
+      options.task == kCgSingle ? "cg" : options.task,
+      [&](const std::string& name) -> std::optional<std::string> {
+        const auto option = options.method_options.find(name);
+        if (option == options.method_options.end()) return std::nullopt;
+        return option->second;
+      });
+}
+
+absl::StatusOr<std::shared_ptr<ComposableInfluence>> MakeMethod(
+    const Problem& problem, const Options& options) {
+  INFLUENCE_ASSIGN_OR_RETURN(auto provider, MakeProvider(problem));
+  FitSource source;
+  INFLUENCE_ASSIGN_OR_RETURN(source.method, ReadMethodOptions(options));
+  if (options.task == kCgSingle) {
+    CgInfluenceOptions cg;
+    cg.curvature = source.method.curvature;
+    cg.regularization = source.method.regularization;
+    cg.relative_tolerance = source.method.tolerance;
+    cg.block = false;
+    return CgInfluence::Create(
+        std::move(provider),
+        ParameterBlocks::Create(*problem.model, BlockStructure::kFull), cg);
+  }
+  RunOptions run;
+  run.num_threads = options.threads;
+  return CreateMethod(source, run, problem.loss, std::move(provider));
+}
+
+struct MethodResult {
+  at::Tensor scores;  // [M, N]; undefined if only the fit was asked for.
   double fit_seconds;
   double score_seconds;
 };
 
-absl::StatusOr<DirectResult> RunDirect(const Problem& problem,
+absl::StatusOr<MethodResult> RunMethod(const Problem& problem,
                                        const Options& options) {
   Stopwatch watch;
-  INFLUENCE_ASSIGN_OR_RETURN(auto provider, MakeProvider(problem));
-  INFLUENCE_ASSIGN_OR_RETURN(auto regularization,
-                             Regularization::Constant(options.regularization));
-  DirectInfluenceOptions direct_options;
-  direct_options.regularization = std::move(regularization);
-  direct_options.num_threads = options.threads;
-  INFLUENCE_ASSIGN_OR_RETURN(
-      auto direct,
-      DirectInfluence::Create(
-          std::move(provider),
-          ParameterBlocks::Create(*problem.model, BlockStructure::kFull),
-          direct_options));
-  INFLUENCE_RETURN_IF_ERROR(direct->Fit(problem.train));
-  const double fit_seconds = watch.Lap();
-  INFLUENCE_ASSIGN_OR_RETURN(at::Tensor scores,
-                             Scores(std::move(direct), problem));
-  return DirectResult{std::move(scores), fit_seconds, watch.Lap()};
+  INFLUENCE_ASSIGN_OR_RETURN(std::shared_ptr<ComposableInfluence> method,
+                             MakeMethod(problem, options));
+  INFLUENCE_RETURN_IF_ERROR(method->Fit(problem.train));
+  MethodResult result;
+  result.fit_seconds = watch.Lap();
+  result.score_seconds = 0;
+  if (options.fit_only) return result;
+  if (options.score_tolerance > 0) {
+    INFLUENCE_ASSIGN_OR_RETURN(
+        method, WithScoreTolerance(*method, options.score_tolerance));
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(result.scores, Scores(method, problem));
+  result.score_seconds = watch.Lap();
+  for (const BlockReport& block : method->report()) {
+    for (const std::string& remark : block.remarks) {
+      std::fprintf(stderr, "%s: %s\n", block.block.c_str(), remark.c_str());
+    }
+  }
+  return result;
 }
 
 absl::Status WriteArray(const std::string& path, const at::Tensor& values) {
@@ -187,7 +231,9 @@ absl::Status Run(const Options& options) {
   INFLUENCE_ASSIGN_OR_RETURN(auto train, ReadData(options.train, batch_size));
   auto test = train;
   if (!options.test.empty()) {
-    INFLUENCE_ASSIGN_OR_RETURN(test, ReadData(options.test, batch_size));
+    INFLUENCE_ASSIGN_OR_RETURN(
+        test,
+        ReadData(options.test, options.query_batch_size.value_or(batch_size)));
   }
   const Problem problem{std::move(model), std::move(loss), std::move(train),
                         std::move(test)};
@@ -197,30 +243,30 @@ absl::Status Run(const Options& options) {
   for (int repeat = 0; repeat < options.repeats; ++repeat) {
     result = at::Tensor();  // Frees the last repeat's.
     Stopwatch watch;
-    if (options.task == "direct") {
-      INFLUENCE_ASSIGN_OR_RETURN(DirectResult direct,
-                                 RunDirect(problem, options));
-      result = std::move(direct.scores);
-      fit_seconds.push_back(direct.fit_seconds);
-      score_seconds.push_back(direct.score_seconds);
-    } else if (options.task == "gram") {
+    if (options.task == "gram") {
       INFLUENCE_ASSIGN_OR_RETURN(result, RunGram(problem));
       seconds.push_back(watch.Lap());
-    } else {
+    } else if (options.task == "grads") {
       INFLUENCE_ASSIGN_OR_RETURN(result, RunGradients(problem));
       seconds.push_back(watch.Lap());
+    } else {
+      INFLUENCE_ASSIGN_OR_RETURN(MethodResult method,
+                                 RunMethod(problem, options));
+      result = std::move(method.scores);
+      fit_seconds.push_back(method.fit_seconds);
+      score_seconds.push_back(method.score_seconds);
     }
   }
 
   nlohmann::json report;
-  if (options.task == "direct") {
+  if (seconds.empty()) {
     report["fit_seconds"] = fit_seconds;
     report["score_seconds"] = score_seconds;
   } else {
     report["seconds"] = seconds;
   }
   INFLUENCE_ASSIGN_OR_RETURN(report["peak_bytes"], PeakBytes());
-  if (!options.out.empty()) {
+  if (!options.out.empty() && result.defined()) {
     INFLUENCE_RETURN_IF_ERROR(WriteArray(options.out, result));
   }
   std::printf("%s\n", report.dump().c_str());
@@ -234,9 +280,9 @@ int main(int argc, char** argv) {
   influence::KeepFreedMemory();
   influence::Options options;
   CLI::App app("The library's side of a comparison with Python peers.");
-  app.add_option("task", options.task, "What to do")
-      ->required()
-      ->check(CLI::IsMember({"grads", "gram", "direct"}));
+  app.add_option("task", options.task,
+                 "grads, gram, cg_single or a method of the command line")
+      ->required();
   app.add_option("--model", options.model, "TorchScript file")->required();
   app.add_option("--train", options.train, ".npz with x and y")->required();
   app.add_option("--test", options.test,
@@ -247,8 +293,20 @@ int main(int argc, char** argv) {
   app.add_option("--batch-size", options.batch_size,
                  "Samples in a batch; 0: everything in one")
       ->check(CLI::NonNegativeNumber);
-  app.add_option("--regularization", options.regularization)
+  app.add_option("--query-batch-size", options.query_batch_size,
+                 "The same of queries; --batch-size if not given")
       ->check(CLI::NonNegativeNumber);
+  app.add_flag("--fit-only", options.fit_only, "No scores");
+  app.add_option("--score-tolerance", options.score_tolerance);
+  for (const influence::MethodOption& option : influence::MethodOptionTable()) {
+    const std::string name(option.name);
+    app.add_option_function<std::string>(
+        name,
+        [&options, name](const std::string& value) {
+          options.method_options[name] = value;
+        },
+        option.help);
+  }
   app.add_option("--out", options.out, "Result of the last repeat, .npy");
   CLI11_PARSE(app, argc, argv);
   if (const absl::Status status = influence::Run(options); !status.ok()) {

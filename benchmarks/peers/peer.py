@@ -3,7 +3,7 @@
 """The Python side of a comparison: same arguments and output as influence_peer.
 
 Prints one JSON line: seconds of each repeat (fit_seconds and score_seconds for
-`direct`), without start-up and file reading, and the process's peak memory.
+methods), without start-up and file reading, and the process's peak memory.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from torch.func import functional_call, grad, vmap
 from torch.utils.data import DataLoader, TensorDataset
 
 import models
+import peer_methods
 
 # Samples in one vmap: the fastest of 8, 16, 32, 64, 128 and 1,024 (`--tune`).
 CHUNKS = {"mlp": 64, "cnn": 256, "transformer": 32}
@@ -93,7 +94,8 @@ def run_direct(model, train, test, arguments):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("task", choices=["grads", "gram", "direct", "write"])
+    parser.add_argument("task", choices=["grads", "gram", "write", "pydvl_direct"]
+                        + peer_methods.TASKS)
     parser.add_argument("--model", type=pathlib.Path, required=True)
     parser.add_argument("--train", type=pathlib.Path, required=True)
     parser.add_argument("--test", type=pathlib.Path)
@@ -103,6 +105,9 @@ def main():
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=0)
     parser.add_argument("--regularization", type=float, default=0.1)
+    parser.add_argument("--rank", type=int, default=100)
+    parser.add_argument("--scale", type=float, default=10.0)
+    parser.add_argument("--query-batch-size", type=int, default=0)
     parser.add_argument("--out", type=pathlib.Path)
     parser.add_argument("--chunk", type=int,
                         help="samples in one vmap, where not the usual")
@@ -123,11 +128,16 @@ def main():
 
     report = {}
     result = None
-    if arguments.task == "direct":
+    if arguments.task == "pydvl_direct" or arguments.task in peer_methods.TASKS:
         test = read(arguments.test)
         report = {"fit_seconds": [], "score_seconds": []}
         for _ in range(arguments.repeats):
-            result, fit, score = run_direct(model, train, test, arguments)
+            model = models.load(arguments.model)  # Some peers wrap it.
+            if arguments.task == "pydvl_direct":
+                result, fit, score = run_direct(model, train, test, arguments)
+            else:
+                result, fit, score = peer_methods.run(
+                    arguments.task, model, train, test, arguments)
             report["fit_seconds"].append(fit)
             report["score_seconds"].append(score)
     else:
@@ -139,7 +149,7 @@ def main():
             result = run[arguments.task](model, *train, arguments)
             report["seconds"].append(time.perf_counter() - begin)
     report["peak_bytes"] = peak_bytes()
-    if arguments.out:
+    if arguments.out and result is not None:
         np.save(arguments.out, result.detach().numpy())
     print(json.dumps(report))
 

@@ -22,6 +22,12 @@ SEED = 7
 SAMPLES = 1024
 VERIFY_SAMPLES = 24  # Rows on which both sides' gradients are compared.
 DIGITS_TRAIN = 1500
+# Training samples and queries of the comparisons of methods.
+METHOD_SAMPLES = {
+    "mlp": (9000, 1000),
+    "cnn": (9000, 1000),
+    "transformer": (2000, 100),
+}
 LICENCES = pathlib.Path("/usr/share/common-licenses")
 
 
@@ -91,13 +97,16 @@ def main():
     images, labels = mnist(folder)
     windows, targets = text_windows(4 * SAMPLES)
     sources = {
-        "mlp": (images, labels, 100, 64),
-        "cnn": (images.reshape(-1, 1, 28, 28), labels, 60, 64),
-        "transformer": (windows, targets, 10, 16),
+        "mlp": (images, labels, 700, 64),
+        "cnn": (images.reshape(-1, 1, 28, 28), labels, 280, 64),
+        "transformer": (windows, targets, 60, 16),
     }
     for name, (x, y, steps, batch) in sources.items():
-        write_model(name, folder, x, y, steps, batch)
+        rows, queries = METHOD_SAMPLES[name]
+        write_model(name, folder, x[:rows], y[:rows], steps, batch)
         np.savez(folder / f"{name}_train.npz", x=x[:SAMPLES], y=y[:SAMPLES])
+        np.savez(folder / f"{name}_methods.npz", x=x[:rows], y=y[:rows])
+        np.savez(folder / f"{name}_test.npz", x=x[-queries:], y=y[-queries:])
         np.savez(folder / f"{name}_verify.npz", x=x[:VERIFY_SAMPLES],
                  y=y[:VERIFY_SAMPLES])
 

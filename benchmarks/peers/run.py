@@ -23,29 +23,61 @@ import numpy as np
 
 HERE = pathlib.Path(__file__).resolve().parent
 THREADS = 2
-REGULARIZATION = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
     name: str
-    task: str
+    task: str  # Of influence_peer.
     model: str
     batch_size: int = 0  # 0: all samples in one batch.
     repeats: int = 3  # In each process.
+    peer_task: str = ""  # Of peer.py; `task` where empty.
+    data: str = "train"
+    # What both sides are told, and what each is told alone.
+    options: tuple = ()
+    our_options: tuple = ()
+    peer_options: tuple = ()
+    peer_repeats: int = 0  # Where not `repeats`: some peers take minutes.
+    fit_only: bool = False  # Only the fits are compared.
 
-    def arguments(self, work, data="train"):
+    @property
+    def is_method(self):
+        return self.task not in ("grads", "gram")
+
+    def arguments(self, side, work, data=None):
+        task = self.task if side == "ours" else self.peer_task or self.task
         result = [
-            self.task, "--model", work / f"{self.model}.pt", "--train",
-            work / f"{self.model}_{data}.npz", "--loss", "cross_entropy",
-            "--threads", THREADS
+            task, "--model", work / f"{self.model}.pt", "--train",
+            work / f"{self.model}_{data or self.data}.npz", "--loss",
+            "cross_entropy", "--threads", THREADS
         ]
-        if self.task == "direct":
+        if self.is_method:
             result += ["--test", work / f"{self.model}_test.npz"]
-            result += ["--regularization", REGULARIZATION]
         if self.batch_size:
             result += ["--batch-size", self.batch_size]
+        result += self.options
+        result += self.our_options if side == "ours" else self.peer_options
         return [str(a) for a in result]
+
+    def repeats_of(self, side):
+        return self.peer_repeats or self.repeats if side == "peer" \
+            else self.repeats
+
+
+DIGITS = ("--regularization", 0.1)
+EKFAC = ("--regularization", 1e-3)
+# The peers' curvature of these methods.
+HESSIAN = ("--second-order", "hessian")
+
+
+def kronfluence(name, model, batch_size, tolerance=None):
+    ours = ("--uncovered", "drop", "--query-batch-size", 0)
+    if tolerance:
+        ours += ("--score-tolerance", tolerance)
+    return Comparison(name, "ekfac", model, batch_size, repeats=1,
+                      peer_task="kronfluence_ekfac", data="methods",
+                      options=EKFAC, our_options=ours)
 
 
 COMPARISONS = [
@@ -55,8 +87,45 @@ COMPARISONS = [
     Comparison("gram_mlp", "gram", "mlp"),
     Comparison("gram_cnn", "gram", "cnn"),
     Comparison("gram_transformer", "gram", "transformer", 256, repeats=1),
-    Comparison("direct_one_batch", "direct", "digits"),
-    Comparison("direct_batches_of_256", "direct", "digits", 256),
+    Comparison("direct_one_batch", "direct", "digits",
+               peer_task="pydvl_direct", options=DIGITS),
+    Comparison("direct_batches_of_256", "direct", "digits", 256,
+               peer_task="pydvl_direct", options=DIGITS),
+    Comparison("cg_all_at_once", "cg", "digits", peer_task="pydvl_cg",
+               options=DIGITS, our_options=HESSIAN + ("--tolerance", 1e-4),
+               peer_repeats=1),
+    Comparison("cg_batches_of_256", "cg", "digits", 256,
+               peer_task="pydvl_cg", options=DIGITS,
+               our_options=HESSIAN + ("--tolerance", 1e-4), peer_repeats=1),
+    Comparison("cg_one_by_one", "cg_single", "digits",
+               peer_task="pydvl_cg_single", options=DIGITS,
+               our_options=HESSIAN + ("--tolerance", 1e-4), repeats=1),
+    Comparison("arnoldi_rank_100", "arnoldi", "digits",
+               peer_task="pydvl_arnoldi", options=DIGITS + ("--rank", 100),
+               peer_repeats=1),
+    Comparison("nystroem_rank_100", "nystroem", "digits",
+               peer_task="pydvl_nystroem", options=DIGITS + ("--rank", 100),
+               our_options=HESSIAN),
+    Comparison("ihm", "ihm", "digits", peer_task="pydvl_ihm", options=DIGITS,
+               peer_repeats=1),
+    Comparison("ekfac_digits", "ekfac", "digits", peer_task="pydvl_ekfac",
+               options=DIGITS, our_options=("--fisher", "sampled")),
+    Comparison("lissa", "lissa", "digits", 256, peer_task="pydvl_lissa",
+               options=DIGITS + ("--scale", 10), our_options=HESSIAN,
+               repeats=1),
+    Comparison("ekfac_statistics_mlp", "ekfac", "mlp", 256,
+               peer_task="curvlinops_ekfac", data="methods", options=EKFAC,
+               our_options=("--uncovered", "drop", "--fit-only"),
+               fit_only=True),
+    Comparison("ekfac_statistics_cnn", "ekfac", "cnn", 256,
+               peer_task="curvlinops_ekfac", data="methods", options=EKFAC,
+               our_options=("--uncovered", "drop", "--fit-only"),
+               fit_only=True, peer_repeats=1),
+    kronfluence("ekfac_mlp", "mlp", 256),
+    kronfluence("ekfac_mlp_tolerance", "mlp", 256, 1e-3),
+    kronfluence("ekfac_cnn", "cnn", 256),
+    kronfluence("ekfac_cnn_tolerance", "cnn", 256, 1e-3),
+    kronfluence("ekfac_transformer", "transformer", 32),
 ]
 
 
@@ -72,7 +141,7 @@ def measure(program, arguments):
 
 
 def seconds(reports):
-    """All repeats of all processes; the total of fit and scores for direct."""
+    """All repeats of all processes; the total of fit and scores of methods."""
     values = []
     for report in reports:
         if "seconds" in report:
@@ -95,30 +164,34 @@ def largest_difference(ours, peer):
 def compare(comparison, sides, work, rounds, repeats):
     """One comparison: {"ours": [...], "peer": [...], "write": [...]}."""
     results = {side: [] for side in sides}
-    arguments = comparison.arguments(work)
     outputs = {s: work / f"{comparison.name}_{s}.npy" for s in sides}
     # [N, P] of all samples is too large to keep: a few rows are compared, by a
     # run of their own. Smaller results are kept from the first round.
     few = comparison.task == "grads"
     for side, program in sides.items():
         if few:
-            measure(program, comparison.arguments(work, "verify") +
+            measure(program, comparison.arguments(side, work, "verify") +
                     ["--repeats", "1", "--out", str(outputs[side])])
     if few:
         results["write"] = []
     for turn in range(rounds):
         for side, program in sides.items():
-            extra = ["--repeats", str(repeats)]
-            if turn == 0 and not few:
-                extra += ["--out", str(outputs[side])]
-            results[side].append(measure(program, arguments + extra))
+            arguments = comparison.arguments(side, work)
+            arguments += ["--repeats",
+                          str(repeats or comparison.repeats_of(side))]
+            if turn == 0 and not few and not comparison.fit_only:
+                arguments += ["--out", str(outputs[side])]
+            results[side].append(measure(program, arguments))
         if few:
-            write = ["write"] + arguments[1:] + ["--repeats", str(repeats)]
+            write = ["write"] + comparison.arguments("peer", work)[1:] + [
+                "--repeats", str(repeats or comparison.repeats)]
             results["write"].append(measure(sides["peer"], write))
-    results["difference"] = largest_difference(outputs["ours"],
-                                               outputs["peer"])
-    for path in outputs.values():
-        path.unlink()
+    results["difference"] = float("nan")
+    if not comparison.fit_only:
+        results["difference"] = largest_difference(outputs["ours"],
+                                                   outputs["peer"])
+        for path in outputs.values():
+            path.unlink()
     return results
 
 
@@ -185,8 +258,7 @@ def main():
         if options.only and comparison.name not in options.only:
             continue
         results = compare(comparison, sides, options.work.resolve(),
-                          options.rounds,
-                          options.repeats or comparison.repeats)
+                          options.rounds, options.repeats)
         record["results"][comparison.name] = results
         print(line(comparison.name, results), flush=True)
     record["load_after"] = os.getloadavg()
