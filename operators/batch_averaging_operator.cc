@@ -55,8 +55,8 @@ absl::StatusOr<at::Tensor> BatchAveragingOperator::DoApply(
     const at::Tensor& matrix) const {
   BatchMergeLimits limits{/*max_samples=*/0, /*max_scalars=*/0};
   if (options_.merge_small_batches) {
-    limits = MergeLimitsForModel(
-        operation_->provider().model().num_parameters());
+    limits =
+        MergeLimitsForModel(operation_->provider().model().num_parameters());
   }
   BatchMerger merger(*data_, limits);
   INFLUENCE_ASSIGN_OR_RETURN(
