@@ -232,7 +232,7 @@ absl::Status FindLayers(const CapturingGradientProvider& provider,
   for (AffineLayer& layer : plan->layers.layers) {
     if (!layer.bias_apart) continue;
     const int64_t bias = *layer.bias;
-    const absl::Status status =
+    absl::Status status =
         FactorsOfLayer(layer, gradients.parameters()[layer.weight],
                        &gradients.parameters()[bias])
             .status();
