@@ -249,12 +249,12 @@ absl::StatusOr<DigitsExperiment> RunDigitsExperiment(
         experiment.influence,
         ComputeDigitsInfluence(experiment.network.model,
                                experiment.digits.train, experiment.digits.test,
-                               {.regularization = experiment.regularization,
+                               {.method = options.method,
+                                .regularization = experiment.regularization,
                                 .num_threads = options.num_threads},
                                progress));
     const DigitsInfluence& influence = experiment.influence;
-    experiment.timings.emplace_back("influence: curvature and factorisation",
-                                    influence.fit_seconds);
+    experiment.timings.emplace_back("influence: fit", influence.fit_seconds);
     experiment.timings.emplace_back("influence: scores on held-out digits",
                                     influence.score_seconds);
     experiment.timings.emplace_back("influence: self-influence",

@@ -27,9 +27,10 @@ namespace influence {
 inline constexpr double kRegularizationFactor = 1.1;
 
 struct DigitsExperimentOptions {
-  uint64_t seed = 0;           // Of everything that is random.
-  int64_t num_train = 1500;    // The other images are held out.
-  double flipped_share = 0.1;  // Of the training labels, in [0, 0.5].
+  uint64_t seed = 0;              // Of everything that is random.
+  std::string method = "direct";  // One of DigitsMethodNames().
+  int64_t num_train = 1500;       // The other images are held out.
+  double flipped_share = 0.1;     // Of the training labels, in [0, 0.5].
   // The regularization of influence is kRegularizationFactor times this.
   double weight_decay = 0.01;
   int num_threads = 0;         // Of the fit; 0 means LibTorch's.

@@ -15,18 +15,17 @@
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "base/validators.h"
+#include "examples/digits/digits_methods.h"
 #include "gradients/batch.h"
 #include "gradients/batch_sequence.h"
 #include "gradients/capturing_gradient_provider.h"
 #include "gradients/factored_gradients.h"
 #include "gradients/parameter_blocks.h"
 #include "gradients/per_sample_function.h"
-#include "influence/direct_influence.h"
+#include "influence/composable_influence.h"
 #include "influence/identity_influence.h"
 #include "influence/influence_function_model.h"
 #include "influence/prepared_queries.h"
-#include "influence/regularization.h"
-#include "operators/curvature.h"
 
 namespace influence {
 namespace {
@@ -106,34 +105,30 @@ absl::StatusOr<DigitsInfluence> ComputeDigitsInfluence(
   result.test_losses = predictions.losses;
 
   Stopwatch stopwatch;
-  INFLUENCE_ASSIGN_OR_RETURN(const Regularization regularization,
-                             Regularization::Constant(options.regularization));
-  DirectInfluenceOptions direct_options;
-  direct_options.curvature = Curvature::kHessian;
-  direct_options.regularization = regularization;
-  direct_options.num_threads = options.num_threads;
   INFLUENCE_ASSIGN_OR_RETURN(
-      const std::unique_ptr<DirectInfluence> direct,
-      DirectInfluence::Create(provider, blocks, direct_options));
-  INFLUENCE_RETURN_IF_ERROR(direct->Fit(data, progress));
-  for (const BlockReport& block : direct->report()) {
+      const std::unique_ptr<ComposableInfluence> method,
+      CreateDigitsMethod(options.method, provider,
+                         {.regularization = options.regularization,
+                          .num_threads = options.num_threads}));
+  INFLUENCE_RETURN_IF_ERROR(method->Fit(data, progress));
+  for (const BlockReport& block : method->report()) {
     result.smallest_eigenvalue = block.smallest_eigenvalue;
   }
   result.fit_seconds = stopwatch.Lap();
 
-  INFLUENCE_ASSIGN_OR_RETURN(result.scores, Scores(*direct, test, *data));
+  INFLUENCE_ASSIGN_OR_RETURN(result.scores, Scores(*method, test, *data));
   result.score_seconds = stopwatch.Lap();
 
   std::vector<at::Tensor> self_influence;
   std::vector<at::Tensor> identity_self_influence;
   for (int64_t b = 0; b < data->num_batches(); ++b) {
     INFLUENCE_ASSIGN_OR_RETURN(const Batch batch, data->Get(b));
-    INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor factors,
-                               direct->InfluenceFactors(batch));
-    INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor gradients,
-                               provider->FlatGrads(batch));
-    self_influence.push_back(factors.mul(gradients).sum(1));
-    identity_self_influence.push_back(gradients.square().sum(1));
+    INFLUENCE_ASSIGN_OR_RETURN(self_influence.emplace_back(),
+                               method->SelfInfluences(batch));
+    INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients gradients,
+                               provider->FactoredGrads(batch));
+    INFLUENCE_ASSIGN_OR_RETURN(identity_self_influence.emplace_back(),
+                               gradients.SquaredNorms());
   }
   result.self_influence = at::cat(self_influence);
   result.identity_self_influence = at::cat(identity_self_influence);

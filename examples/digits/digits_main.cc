@@ -1,10 +1,12 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 //
-// Finds mislabelled digits with exact influence functions:
+// Finds mislabelled digits with influence functions, exact unless --method
+// names another method:
 //
 //   bazel run //examples/digits -- --out digits_report
 //
 // Prints what was found and leaves a page to look at, digits_report/index.html.
+// With --method all it compares all methods, too.
 // Exit code 0 on success, 2 on wrong usage, 1 on any other failure.
 #include <unistd.h>
 
@@ -13,6 +15,7 @@
 #include <filesystem>
 #include <iostream>
 #include <string>
+#include <vector>
 
 #include "ATen/Parallel.h"
 #include "CLI/CLI.hpp"
@@ -24,6 +27,7 @@
 #include "cli/terminal_progress.h"
 #include "examples/digits/digits_data.h"
 #include "examples/digits/digits_experiment.h"
+#include "examples/digits/digits_methods.h"
 #include "examples/digits/report_folder.h"
 #include "examples/digits/report_page.h"
 #include "examples/digits/summary_text.h"
@@ -34,6 +38,7 @@ namespace {
 
 struct Arguments {
   std::string out = "digits_report";
+  bool compare = false;
   DigitsExperimentOptions experiment;
 };
 
@@ -60,8 +65,19 @@ absl::Status Run(const std::string& argv0, const Arguments& arguments) {
                                  TORCH_VERSION_MINOR, ".", TORCH_VERSION_PATCH),
        .num_threads = at::get_num_threads()},
       folder));
-  std::cout << SummaryText(experiment) << "\nreport: " << folder
-            << "/index.html\n";
+  std::cout << SummaryText(experiment);
+  if (arguments.compare) {
+    DigitsComparisonOptions options;
+    options.regularization = experiment.regularization;
+    options.num_threads = arguments.experiment.num_threads;
+    INFLUENCE_ASSIGN_OR_RETURN(
+        const std::vector<MethodComparison> comparison,
+        CompareMethods(experiment.network.model, experiment.digits.train,
+                       experiment.digits.test, experiment.digits.flipped,
+                       options, &progress));
+    std::cout << "\n" << ComparisonText(comparison);
+  }
+  std::cout << "\nreport: " << folder << "/index.html\n";
   return absl::OkStatus();
 }
 
@@ -69,11 +85,19 @@ int Main(int argc, char** argv) {
   Arguments arguments;
   CLI::App app(
       "Trains a small network on digits of which some are mislabelled, and "
-      "finds the wrong labels with exact influence functions.");
+      "finds the wrong labels with influence functions.");
   app.name("digits");
   app.add_option("--out", arguments.out,
                  "folder for the page (index.html) and the files beside it; "
                  "made if missing, files in it are replaced")
+      ->capture_default_str();
+  std::vector<std::string> methods = DigitsMethodNames();
+  methods.emplace_back("all");
+  std::string method = arguments.experiment.method;
+  app.add_option("--method", method,
+                 "of the influence functions; all: direct, and a table that "
+                 "compares it with all others")
+      ->check(CLI::IsMember(methods))
       ->capture_default_str();
   app.add_option("--seed", arguments.experiment.seed,
                  "of the split, the flipped labels and the initial weights")
@@ -93,6 +117,8 @@ int Main(int argc, char** argv) {
     std::cerr << "digits: error: " << error.what() << "\n";
     return 2;
   }
+  arguments.compare = method == "all";
+  if (!arguments.compare) arguments.experiment.method = method;
   if (arguments.experiment.num_threads > 0) {
     at::set_num_threads(arguments.experiment.num_threads);
   }

@@ -17,6 +17,7 @@
 #include "absl/strings/string_view.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
+#include "examples/digits/digits_methods.h"
 #include "examples/digits/html_text.h"
 #include "examples/digits/png_image.h"
 #include "examples/digits/ranking.h"
@@ -110,6 +111,8 @@ class Report {
         ShareFound(experiment_.rankings[ranking].num_found, inspected));
   }
 
+  bool IsExact() const { return experiment_.options.method == "direct"; }
+
   void AddHeader() {
     const MislabelledDigits& digits = experiment_.digits;
     const std::vector<int64_t>& found = experiment_.rankings[0].num_found;
@@ -121,8 +124,10 @@ class Report {
         CountText(experiment_.num_train()), " handwritten digits. ",
         CountText(digits.num_flipped),
         " of their labels had been replaced by wrong ones, and nothing told "
-        "the network which. Influence functions, computed exactly, ask of "
-        "every training image what the network would be without it, and so "
+        "the network which. Influence functions, computed ",
+        IsExact() ? "exactly" : "approximately",
+        ", ask of every training image what the network would be without it, "
+        "and so "
         "point at the wrong labels.</p>\n<ul class=\"tiles\">\n");
     AddTile(absl::StrCat(found[inspected], " of ", digits.num_flipped),
             absl::StrCat("wrong labels are among the ", inspected,
@@ -468,23 +473,32 @@ class Report {
             "gradient entry of %.1e",
             experiment_.options.weight_decay,
             experiment_.network.largest_gradient));
-    AddItem("Method",
-            "<code>direct</code>: A = H + \u03bbI is formed and factorised, "
-            "with H the exact Hessian of the mean loss over the training "
-            "images, all parameters in one block");
+    AddItem(
+        "Method",
+        IsExact()
+            ? std::string(
+                  "<code>direct</code>: A = H + \u03bbI is formed and "
+                  "factorised, with H the exact Hessian of the mean loss "
+                  "over the training images, all parameters in one block")
+            : absl::StrCat("<code>", experiment_.options.method, "</code>: ",
+                           DigitsMethodSettings(experiment_.options.method),
+                           ", in place of A = H + \u03bbI with H the exact "
+                           "Hessian of the mean loss"));
     AddItem("Regularization \u03bb",
             absl::StrFormat(
                 "%g: a tenth above the weight decay, with which A would be "
                 "the Hessian of what was minimised, and nearly singular where "
                 "hidden units are unused",
                 experiment_.regularization));
-    AddItem("A is",
-            influence.smallest_eigenvalue.has_value()
-                ? absl::StrFormat(
-                      "indefinite, smallest eigenvalue %.2e: the scores are "
-                      "exact, but training stopped short of a minimum",
-                      *influence.smallest_eigenvalue)
-                : std::string("positive definite"));
+    if (IsExact()) {
+      AddItem("A is",
+              influence.smallest_eigenvalue.has_value()
+                  ? absl::StrFormat(
+                        "indefinite, smallest eigenvalue %.2e: the scores are "
+                        "exact, but training stopped short of a minimum",
+                        *influence.smallest_eigenvalue)
+                  : std::string("positive definite"));
+    }
     AddItem("Score",
             "S[i, j] = h<sub>i</sub><sup>T</sup> A<sup>\u22121</sup> "
             "g<sub>j</sub>, with h and g the gradients of the losses of "
@@ -556,9 +570,11 @@ std::string ScoresCommand(const DigitsExperiment& experiment,
   return absl::StrFormat(
       "influence scores --model %1$s/model.pt \\\n"
       "  --train %1$s/train --test %1$s/test \\\n"
-      "  --loss cross_entropy --method direct --regularization %2$g \\\n"
+      "  --loss cross_entropy %2$s \\\n"
       "  --dtype float64 --out %1$s/scores_again.npy\n",
-      folder, experiment.regularization);
+      folder,
+      DigitsMethodArguments(experiment.options.method,
+                            experiment.regularization));
 }
 
 }  // namespace influence

@@ -5,25 +5,32 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "examples/digits/digits_methods.h"
 #include "examples/digits/ranking.h"
 
 namespace influence {
 
 std::string SummaryText(const DigitsExperiment& experiment) {
   const DigitsInfluence& influence = experiment.influence;
+  std::string definiteness;
+  if (experiment.options.method == "direct") {
+    definiteness = influence.smallest_eigenvalue.has_value()
+                       ? ", indefinite"
+                       : ", positive definite";
+  }
   std::string text = absl::StrFormat(
       "%d training images, %d of their labels flipped, %d held out; seed %d\n"
       "network 64-32-10 tanh, %d parameters, float64; %.1f %% of the held-out\n"
       "digits recognised\n"
-      "trained with weight decay %g; influence: direct, exact Hessian,\n"
-      "regularization %g, %s\n\n",
+      "trained with weight decay %g; influence: %s, %s,\n"
+      "regularization %g%s\n\n",
       experiment.num_train(), experiment.digits.num_flipped,
       experiment.num_test(), experiment.options.seed,
       influence.coverage.num_parameters(),
       100 * Accuracy(influence.test_probabilities, experiment.digits.test.y),
-      experiment.options.weight_decay, experiment.regularization,
-      influence.smallest_eigenvalue.has_value() ? "indefinite"
-                                                : "positive definite");
+      experiment.options.weight_decay, experiment.options.method,
+      DigitsMethodSettings(experiment.options.method),
+      experiment.regularization, definiteness);
   absl::StrAppendFormat(&text, "%-34s%12s%12s%12s\n",
                         "wrong labels found among the", "first 5 %",
                         "first 10 %", "first 20 %");
