@@ -201,7 +201,7 @@ absl::Status FitOpened(OpenedMethod& opened, ProgressReporter* progress) {
   INFLUENCE_ASSIGN_OR_RETURN(
       const std::shared_ptr<const DataSet> data,
       opened.inputs.train->WithBatchSize(opened.record.batch_size));
-  const absl::Status status = opened.influence->Fit(data, progress);
+  absl::Status status = opened.influence->Fit(data, progress);
   if (status.ok()) return status;
   return ExplainFitError(opened.paths[1].second, status);
 }
@@ -329,7 +329,7 @@ absl::Status CheckFittedOutput(const OutputOptions& options) {
   FolderWriterOptions folder;
   folder.overwrite = options.overwrite;
   folder.unfinished = UnfinishedRun::kDiscard;
-  const absl::Status status =
+  absl::Status status =
       FolderWriter::Create(options.out, kFittedStateFile, folder).status();
   std::error_code error;
   if (status.code() == absl::StatusCode::kAlreadyExists && !options.overwrite &&

@@ -172,7 +172,7 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>> WithScoreTolerance(
 absl::Status ExplainFitError(const std::string& file,
                              const absl::Status& status) {
   // What the library calls the option.
-  const std::pair<absl::string_view, absl::string_view> kArguments[] = {
+  constexpr std::pair<absl::string_view, absl::string_view> kArguments[] = {
       {"regularization: ", kRegularization},
       {"curvature: ", "--second-order"},
       {"rank: ", "--rank"},

@@ -124,6 +124,7 @@ void AddSolveLines(const std::vector<BlockSolveReports>& solves,
     }
   }
   std::vector<std::string> parts;
+  parts.reserve(counts.size());
   for (const auto& [outcome, count] : counts) {
     parts.push_back(absl::StrCat(
         count, " ",
