@@ -96,7 +96,7 @@ absl::Status RunFactors(const FactorsOptions& options, Console& console) {
     int64_t row = 0;
     for (int64_t b = 0; b < test->num_batches(); ++b) {
       INFLUENCE_ASSIGN_OR_RETURN(const Batch batch, test->Get(b));
-      const absl::Status status =
+      absl::Status status =
           WriteFactors(opened, batch, row, *output, summary.solves);
       if (!status.ok()) {
         if (absl::StrContains(status.message(), options.out)) return status;

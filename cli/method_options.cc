@@ -141,6 +141,7 @@ std::string DefaultsText(const Row& row) {
     groups[g].second.push_back(MethodName(entry.method));
   }
   std::vector<std::string> parts;
+  parts.reserve(groups.size());
   for (const auto& [value, methods] : groups) {
     parts.push_back(absl::StrCat(absl::StrJoin(methods, ", "), ": ", value));
   }
@@ -212,8 +213,9 @@ absl::Status SetOption(const std::string& name, const std::string& value,
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
   const auto choose = [&](std::string& target,
-                          std::vector<absl::string_view> names) {
+                          const std::vector<absl::string_view>& names) {
     std::vector<std::pair<absl::string_view, std::string>> choices;
+    choices.reserve(names.size());
     for (const absl::string_view choice : names) {
       choices.emplace_back(choice, choice);
     }

@@ -97,7 +97,7 @@ absl::Status RunSelf(const SelfOptions& options, Console& console) {
     int64_t row = 0;
     for (int64_t b = 0; b < train->num_batches(); ++b) {
       INFLUENCE_ASSIGN_OR_RETURN(const Batch batch, train->Get(b));
-      const absl::Status status =
+      absl::Status status =
           WriteSelf(opened, batch, row, scale, *output, summary.solves);
       if (!status.ok()) {
         if (absl::StrContains(status.message(), options.out)) return status;
