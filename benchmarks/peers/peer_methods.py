@@ -37,6 +37,8 @@ def pydvl_model(name, model, arguments):
                                       regularization=regularization,
                                       rank=arguments.rank, use_woodbury=True)
     if name == "nystroem":
+        # Of the Hessian, though this model's is indefinite: the Gauss-Newton
+        # matrix here is that of a batch's mean gradient, of rank one.
         return pydvl.NystroemSketchInfluence(model, loss,
                                              regularization=regularization,
                                              rank=arguments.rank)
@@ -117,7 +119,7 @@ def run_curvlinops(model, train, test, arguments):
         model, nn.CrossEntropyLoss(), list(model.parameters()), train_loader,
         fisher_type=FisherType.EMPIRICAL, separate_weight_and_bias=False,
         check_deterministic=False)
-    operator.trace()  # Computes factors, eigenvectors and corrections.
+    _ = operator.trace  # Computes factors, eigenvectors and corrections.
     return None, time.perf_counter() - begin, 0.0
 
 

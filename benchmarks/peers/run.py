@@ -105,7 +105,7 @@ COMPARISONS = [
                peer_repeats=1),
     Comparison("nystroem_rank_100", "nystroem", "digits",
                peer_task="pydvl_nystroem", options=DIGITS + ("--rank", 100),
-               our_options=HESSIAN),
+               our_options=("--second-order", "generalized_gauss_newton")),
     Comparison("ihm", "ihm", "digits", peer_task="pydvl_ihm", options=DIGITS,
                peer_repeats=1),
     Comparison("ekfac_digits", "ekfac", "digits", peer_task="pydvl_ekfac",
