@@ -2,6 +2,7 @@
 #include "operators/batch_operation.h"
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
