@@ -17,7 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "calculators/npy_file.h"
-#include "examples/digits/html_checker.h"
+#include "cli/html_checker.h"
 #include "examples/digits/ranking.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

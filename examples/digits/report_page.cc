@@ -17,9 +17,9 @@
 #include "absl/strings/string_view.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
+#include "cli/html_text.h"
+#include "cli/png_image.h"
 #include "examples/digits/digits_methods.h"
-#include "examples/digits/html_text.h"
-#include "examples/digits/png_image.h"
 #include "examples/digits/ranking.h"
 #include "examples/digits/report_style.h"
 #include "examples/digits/svg_chart.h"
@@ -31,6 +31,17 @@ constexpr int64_t kNumSuspects = 60;
 constexpr double kInspectedShares[] = {0.05, 0.1, 0.2};
 constexpr double kChartedShare = 0.5;
 constexpr int64_t kCurveStep = 5;  // Images between two points of a curve.
+
+// Grey pixels of ink in [0, 1]: 0 becomes white and 1 black.
+at::Tensor OnWhite(const at::Tensor& ink) {
+  return ink.to(at::kDouble)
+      .clamp(0, 1)
+      .neg()
+      .add(1)
+      .mul(255)
+      .round()
+      .to(at::kByte);
+}
 
 class Report {
  public:
@@ -84,7 +95,7 @@ class Report {
                                                 absl::string_view alternative) {
     INFLUENCE_ASSIGN_OR_RETURN(
         const std::string uri,
-        PngDataUri(pixels.reshape({kDigitSide, kDigitSide})));
+        PngDataUri(OnWhite(pixels.reshape({kDigitSide, kDigitSide}))));
     return absl::StrCat(
         "<img class=\"digit\" width=\"96\" height=\"96\" alt=\"",
         EscapeHtml(alternative), "\" src=\"", uri, "\"/>");

@@ -15,7 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "base/status_macros.h"
-#include "examples/digits/html_text.h"
+#include "cli/html_text.h"
 
 namespace influence {
 namespace {

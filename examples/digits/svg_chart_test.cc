@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "examples/digits/html_checker.h"
+#include "cli/html_checker.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/status_matchers.h"

@@ -1,5 +1,5 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
-#include "examples/digits/html_checker.h"
+#include "cli/html_checker.h"
 
 #include <algorithm>
 #include <cctype>

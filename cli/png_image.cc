@@ -1,5 +1,5 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
-#include "examples/digits/png_image.h"
+#include "cli/png_image.h"
 
 #include <zlib.h>
 
@@ -39,32 +39,31 @@ void AppendChunk(absl::string_view type, absl::string_view data,
 
 }  // namespace
 
-absl::StatusOr<std::string> EncodePng(const at::Tensor& ink) {
-  INFLUENCE_RETURN_IF_ERROR(ValidateFloating("image", ink));
-  if (ink.dim() != 2 || ink.size(0) < 1 || ink.size(0) > kLargestSide ||
-      ink.size(1) < 1 || ink.size(1) > kLargestSide) {
+absl::StatusOr<std::string> EncodePng(const at::Tensor& pixels) {
+  INFLUENCE_RETURN_IF_ERROR(ValidateDefined("image", pixels));
+  const bool colour = pixels.dim() == 3 && pixels.size(2) == 3;
+  if (pixels.scalar_type() != at::kByte || (pixels.dim() != 2 && !colour) ||
+      pixels.size(0) < 1 || pixels.size(0) > kLargestSide ||
+      pixels.size(1) < 1 || pixels.size(1) > kLargestSide) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "image: found shape ", ShapeString(ink),
-        ", expected [height, width], each from 1 to ", kLargestSide));
+        "image: found ", DtypeName(pixels.scalar_type()), " ",
+        ShapeString(pixels),
+        ", expected uint8 [height, width] or [height, width, 3], height and "
+        "width from 1 to ",
+        kLargestSide));
   }
   return CatchTorch("image", [&]() -> absl::StatusOr<std::string> {
-    const int64_t height = ink.size(0);
-    const int64_t width = ink.size(1);
-    const at::Tensor grey = ink.detach()
-                                .to(at::kDouble)
-                                .clamp(0, 1)
-                                .neg()
-                                .add(1)
-                                .mul(255)
-                                .round()
-                                .to(at::kByte)
-                                .contiguous();
+    const int64_t height = pixels.size(0);
+    const int64_t width = pixels.size(1);
+    const int64_t row_bytes = width * (colour ? 3 : 1);
+    const at::Tensor samples = pixels.contiguous();
     std::string rows;
+    rows.reserve(height * (row_bytes + 1));
     for (int64_t i = 0; i < height; ++i) {
       rows.push_back('\0');  // The row is not filtered.
-      rows.append(
-          reinterpret_cast<const char*>(grey.data_ptr<uint8_t>()) + i * width,
-          width);
+      rows.append(reinterpret_cast<const char*>(samples.data_ptr<uint8_t>()) +
+                      i * row_bytes,
+                  row_bytes);
     }
     uLongf packed_size = compressBound(rows.size());
     std::string packed(packed_size, '\0');
@@ -78,8 +77,9 @@ absl::StatusOr<std::string> EncodePng(const at::Tensor& ink) {
     std::string header;
     AppendBigEndian(static_cast<uint32_t>(width), header);
     AppendBigEndian(static_cast<uint32_t>(height), header);
-    header += '\x08';        // Bits of a sample.
-    header.append(4, '\0');  // Grey; deflate; filters; not interlaced.
+    header += '\x08';                // Bits of a sample.
+    header += colour ? '\2' : '\0';  // Kinds of colour.
+    header.append(3, '\0');          // Deflate; filters; not interlaced.
     std::string bytes = "\x89PNG\r\n\x1a\n";
     AppendChunk("IHDR", header, bytes);
     AppendChunk("IDAT", packed, bytes);
@@ -88,8 +88,8 @@ absl::StatusOr<std::string> EncodePng(const at::Tensor& ink) {
   });
 }
 
-absl::StatusOr<std::string> PngDataUri(const at::Tensor& ink) {
-  INFLUENCE_ASSIGN_OR_RETURN(const std::string bytes, EncodePng(ink));
+absl::StatusOr<std::string> PngDataUri(const at::Tensor& pixels) {
+  INFLUENCE_ASSIGN_OR_RETURN(const std::string bytes, EncodePng(pixels));
   return absl::StrCat("data:image/png;base64,", absl::Base64Escape(bytes));
 }
 

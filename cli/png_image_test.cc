@@ -1,7 +1,7 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 //
 // Decodes the files again by the standard's own rules, checksums included.
-#include "examples/digits/png_image.h"
+#include "cli/png_image.h"
 
 #include <zlib.h>
 
@@ -14,6 +14,7 @@
 #include "ATen/ops/zeros.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/status_matchers.h"
@@ -57,10 +58,25 @@ std::vector<Chunk> Chunks(const std::string& png) {
   return chunks;
 }
 
+// The rows of an image, each after its filter byte.
+std::vector<uint8_t> Rows(const Chunk& data, size_t expected_size) {
+  std::vector<uint8_t> rows(expected_size);
+  uLongf size = rows.size();
+  EXPECT_EQ(uncompress(rows.data(), &size,
+                       reinterpret_cast<const Bytef*>(data.data.data()),
+                       data.data.size()),
+            Z_OK);
+  EXPECT_EQ(size, rows.size());
+  return rows;
+}
+
 TEST(EncodePngTest, DecodesToTheSamePixels) {
-  INFLUENCE_ASSERT_OK_AND_ASSIGN(
-      const std::string png,
-      EncodePng(at::tensor({0.0, 1.0, 0.5, -3.0, 7.0, 0.25}).reshape({2, 3})));
+  // The view of a larger image: not contiguous.
+  const at::Tensor pixels = at::tensor({0, 1, 128, 9, 255, 7, 254, 9})
+                                .to(at::kByte)
+                                .reshape({2, 4})
+                                .narrow(1, 0, 3);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const std::string png, EncodePng(pixels));
   const std::vector<Chunk> chunks = Chunks(png);
   ASSERT_EQ(chunks.size(), 3u);
   EXPECT_EQ(chunks[0].type, "IHDR");
@@ -71,32 +87,41 @@ TEST(EncodePngTest, DecodesToTheSamePixels) {
   EXPECT_EQ(BigEndian(chunks[0].data, 4), 2u);  // Height.
   EXPECT_EQ(chunks[0].data.substr(8), std::string("\x08\0\0\0\0", 5));
   EXPECT_EQ(chunks[2].data, "");
+  EXPECT_THAT(Rows(chunks[1], 8), ElementsAre(0, 0, 1, 128, 0, 255, 7, 254));
+}
 
-  std::vector<uint8_t> rows(8);
-  uLongf size = rows.size();
-  ASSERT_EQ(uncompress(rows.data(), &size,
-                       reinterpret_cast<const Bytef*>(chunks[1].data.data()),
-                       chunks[1].data.size()),
-            Z_OK);
-  ASSERT_EQ(size, rows.size());
-  // Ink 0.5 is 127.5 of 255 and rounds to even.
-  EXPECT_THAT(rows, ElementsAre(0, 255, 0, 128, 0, 255, 0, 191));
+TEST(EncodePngTest, KeepsColours) {
+  const at::Tensor pixels =
+      at::tensor({1, 2, 3, 4, 5, 6}).to(at::kByte).reshape({1, 2, 3});
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const std::string png, EncodePng(pixels));
+  const std::vector<Chunk> chunks = Chunks(png);
+  ASSERT_EQ(chunks.size(), 3u);
+  ASSERT_EQ(chunks[0].data.size(), 13u);
+  EXPECT_EQ(BigEndian(chunks[0].data, 0), 2u);
+  EXPECT_EQ(BigEndian(chunks[0].data, 4), 1u);
+  EXPECT_EQ(chunks[0].data.substr(8), std::string("\x08\2\0\0\0", 5));
+  EXPECT_THAT(Rows(chunks[1], 7), ElementsAre(0, 1, 2, 3, 4, 5, 6));
 }
 
 TEST(EncodePngTest, RefusesWhatIsNoImage) {
-  EXPECT_THAT(EncodePng(at::zeros({4})),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("[4]")));
-  EXPECT_THAT(
-      EncodePng(at::zeros({0, 4})),
-      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("[0, 4]")));
+  for (const std::vector<int64_t>& shape :
+       {std::vector<int64_t>{4}, {0, 4}, {4, 1025}, {2, 2, 1}, {2, 2, 4}}) {
+    EXPECT_THAT(EncodePng(at::zeros(shape, at::kByte)),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         HasSubstr(absl::StrCat("[", absl::StrJoin(shape, ", "),
+                                                "]"))));
+  }
   EXPECT_THAT(EncodePng(at::zeros({2, 2}, at::kLong)),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("int64")));
+  EXPECT_THAT(
+      EncodePng(at::Tensor()),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("undefined")));
 }
 
 TEST(PngDataUriTest, HoldsTheFile) {
-  const at::Tensor ink = at::zeros({8, 8});
-  INFLUENCE_ASSERT_OK_AND_ASSIGN(const std::string png, EncodePng(ink));
-  INFLUENCE_ASSERT_OK_AND_ASSIGN(const std::string uri, PngDataUri(ink));
+  const at::Tensor pixels = at::zeros({8, 8}, at::kByte);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const std::string png, EncodePng(pixels));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const std::string uri, PngDataUri(pixels));
   EXPECT_EQ(uri,
             absl::StrCat("data:image/png;base64,", absl::Base64Escape(png)));
 }

@@ -1,5 +1,5 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
-#include "examples/digits/html_text.h"
+#include "cli/html_text.h"
 
 #include "gtest/gtest.h"
 

@@ -3,8 +3,8 @@
 // Whether a page is well-formed and loads nothing from anywhere. Stricter than
 // HTML: every element but the void ones is closed, attributes are quoted, and
 // an & starts a character reference.
-#ifndef INFLUENCE_EXAMPLES_DIGITS_HTML_CHECKER_H_
-#define INFLUENCE_EXAMPLES_DIGITS_HTML_CHECKER_H_
+#ifndef INFLUENCE_CLI_HTML_CHECKER_H_
+#define INFLUENCE_CLI_HTML_CHECKER_H_
 
 #include <map>
 #include <string>
@@ -30,4 +30,4 @@ absl::StatusOr<HtmlSummary> CheckHtml(absl::string_view html);
 
 }  // namespace influence
 
-#endif  // INFLUENCE_EXAMPLES_DIGITS_HTML_CHECKER_H_
+#endif  // INFLUENCE_CLI_HTML_CHECKER_H_

@@ -1,8 +1,8 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 //
 // Text and numbers as they stand in a page.
-#ifndef INFLUENCE_EXAMPLES_DIGITS_HTML_TEXT_H_
-#define INFLUENCE_EXAMPLES_DIGITS_HTML_TEXT_H_
+#ifndef INFLUENCE_CLI_HTML_TEXT_H_
+#define INFLUENCE_CLI_HTML_TEXT_H_
 
 #include <cstdint>
 #include <string>
@@ -26,4 +26,4 @@ std::string CountText(int64_t count);
 
 }  // namespace influence
 
-#endif  // INFLUENCE_EXAMPLES_DIGITS_HTML_TEXT_H_
+#endif  // INFLUENCE_CLI_HTML_TEXT_H_
