@@ -15,6 +15,8 @@ namespace influence {
 
 // Takes the chunks of a LazyChunkSequence in order: Begin(), then Add() for
 // chunk 0, 1, ..., those it wants. An error it returns ends the computation.
+// All calls come from the thread that runs the computation, unless the sink
+// TakesAnyOrder().
 class ChunkSink {
  public:
   virtual ~ChunkSink() = default;
@@ -24,6 +26,11 @@ class ChunkSink {
 
   // False if chunk `index` is there already: it is neither computed nor added.
   virtual bool Wants(int64_t /*index*/) const { return true; }
+
+  // True if from now on Add() may come from several threads at once, for chunks
+  // in any order. A sink that has to see the first chunk first says so after
+  // it.
+  virtual bool TakesAnyOrder() const { return false; }
 
   virtual absl::Status Add(int64_t index, const at::Tensor& chunk) = 0;
 };
@@ -37,6 +44,8 @@ class TileSink {
 
   // As ChunkSink's. A row of which no tile is wanted is not opened.
   virtual bool Wants(int64_t /*row*/, int64_t /*column*/) const { return true; }
+
+  virtual bool TakesAnyOrder() const { return false; }  // As ChunkSink's.
 
   virtual absl::Status Add(int64_t row, int64_t column,
                            const at::Tensor& tile) = 0;

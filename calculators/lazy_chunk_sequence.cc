@@ -21,6 +21,8 @@
 #include "calculators/folder_writer.h"
 #include "calculators/npy_file.h"
 #include "calculators/npy_sink.h"
+#include "calculators/tile_schedule.h"
+#include "calculators/tile_workers.h"
 #include "calculators/zarr_format.h"
 #include "calculators/zarr_sink.h"
 #include "calculators/zarr_store_writer.h"
@@ -41,6 +43,11 @@ absl::StatusOr<at::Tensor> ComputeChunk(absl::string_view name,
   absl::StatusOr<at::Tensor> chunk = CatchTorch("computing", function);
   if (chunk.ok()) INFLUENCE_RETURN_IF_ERROR(ValidateDefined(name, *chunk));
   return chunk;
+}
+
+// Says what was cancelled; errors of chunks say it themselves.
+absl::Status Named(absl::string_view name, const absl::Status& status) {
+  return absl::IsCancelled(status) ? Annotate(status, name) : status;
 }
 
 // Fails as writing to `path` would, before there is anything to write.
@@ -159,6 +166,8 @@ class DeferredZarrChunkSink : public ChunkSink {
     return sink_->Add(index, chunk);
   }
 
+  bool TakesAnyOrder() const override { return sink_.has_value(); }
+
  private:
   ZarrStoreWriter* const store_;
   const ZarrOptions& options_;
@@ -202,6 +211,8 @@ class DeferredZarrTileSink : public TileSink {
     }
     return sink_->Add(row, column, tile);
   }
+
+  bool TakesAnyOrder() const override { return sink_.has_value(); }
 
  private:
   ZarrStoreWriter* const store_;
@@ -249,21 +260,52 @@ absl::StatusOr<at::Tensor> LazyChunkSequence::Get(int64_t index) const {
   return chunk;
 }
 
+LazyChunkSequence LazyChunkSequence::WithWorkers(
+    const WorkerOptions& options) const {
+  LazyChunkSequence sequence = *this;
+  sequence.workers_ = options;
+  return sequence;
+}
+
+absl::StatusOr<TileWork::DeliverFunction> LazyChunkSequence::Compute(
+    int64_t index, ChunkSink& sink) const {
+  INFLUENCE_ASSIGN_OR_RETURN(at::Tensor chunk, Get(index));
+  return [this, index, &sink, chunk = std::move(chunk)] {
+    absl::Status status =
+        CatchTorch("computing", [&] { return sink.Add(index, chunk); });
+    if (status.ok()) return status;
+    return Annotate(status,
+                    absl::StrCat(name_, " chunk ", index, " of ", num_chunks_));
+  };
+}
+
+absl::Status LazyChunkSequence::ForEachByWorkers(ChunkSink& sink,
+                                                 ProgressStage* stage) const {
+  std::vector<bool> wanted(num_chunks_);
+  for (int64_t i = 0; i < num_chunks_; ++i) wanted[i] = sink.Wants(i);
+  TileWork work;
+  work.rows = num_chunks_;
+  work.columns = 1;
+  work.wants = [&](int64_t index, int64_t) { return wanted[index]; };
+  work.open_row =
+      [&](int64_t index) -> absl::StatusOr<TileWork::ComputeFunction> {
+    return [this, index, &sink](int64_t) { return Compute(index, sink); };
+  };
+  work.takes_any_order = [&] { return sink.TakesAnyOrder(); };
+  CounterTileSchedule schedule(num_chunks_);
+  return Named(name_, RunTileWorkers(work, schedule, *workers_, stage));
+}
+
 absl::Status LazyChunkSequence::ForEach(ChunkSink& sink,
                                         ProgressReporter* progress) const {
   INFLUENCE_RETURN_IF_ERROR(sink.Begin(num_chunks_));
   ProgressStage stage(progress, name_, num_chunks_, "chunks");
+  if (workers_.has_value()) return ForEachByWorkers(sink, &stage);
   for (int64_t index = 0; index < num_chunks_; ++index) {
-    if (!sink.Wants(index)) {
-      stage.Advance();
-      continue;
-    }
-    INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor chunk, Get(index));
-    const absl::Status status =
-        CatchTorch("computing", [&] { return sink.Add(index, chunk); });
-    if (!status.ok()) {
-      return Annotate(
-          status, absl::StrCat(name_, " chunk ", index, " of ", num_chunks_));
+    if (sink.Wants(index)) {
+      INFLUENCE_ASSIGN_OR_RETURN(const TileWork::DeliverFunction deliver,
+                                 Compute(index, sink));
+      INFLUENCE_RETURN_IF_ERROR(deliver());
     }
     stage.Advance();
   }
@@ -300,10 +342,72 @@ NestedLazyChunkSequence::NestedLazyChunkSequence(
       num_columns_(num_columns),
       open_row_(std::move(open_row)) {}
 
+NestedLazyChunkSequence NestedLazyChunkSequence::WithWorkers(
+    const WorkerOptions& options) const {
+  NestedLazyChunkSequence sequence = *this;
+  sequence.workers_ = options;
+  return sequence;
+}
+
+absl::StatusOr<NestedLazyChunkSequence::TileFunction>
+NestedLazyChunkSequence::OpenRow(int64_t row) const {
+  absl::StatusOr<TileFunction> tile_function =
+      CatchTorch("computing", [&] { return open_row_(row); });
+  if (tile_function.ok()) return tile_function;
+  return Annotate(tile_function.status(),
+                  absl::StrCat(name_, " row ", row, " of ", row_chunks_));
+}
+
+absl::StatusOr<TileWork::DeliverFunction> NestedLazyChunkSequence::Compute(
+    const TileFunction& tile_function, int64_t row, int64_t column,
+    TileSink& sink) const {
+  const auto in_tile = [this, row, column](const absl::Status& status) {
+    return Annotate(status,
+                    absl::StrCat(name_, " tile (", row, ", ", column, ") of ",
+                                 row_chunks_, " x ", column_chunks_));
+  };
+  absl::StatusOr<at::Tensor> computed =
+      ComputeChunk(name_, [&] { return tile_function(column); });
+  if (!computed.ok()) return in_tile(computed.status());
+  return [row, column, &sink, in_tile, tile = *std::move(computed)] {
+    absl::Status status =
+        CatchTorch("computing", [&] { return sink.Add(row, column, tile); });
+    return status.ok() ? status : in_tile(status);
+  };
+}
+
+absl::Status NestedLazyChunkSequence::ForEachByWorkers(
+    TileSink& sink, ProgressStage* stage) const {
+  std::vector<bool> wanted(row_chunks_ * column_chunks_);
+  for (int64_t row = 0; row < row_chunks_; ++row) {
+    for (int64_t column = 0; column < column_chunks_; ++column) {
+      wanted[row * column_chunks_ + column] = sink.Wants(row, column);
+    }
+  }
+  TileWork work;
+  work.rows = row_chunks_;
+  work.columns = column_chunks_;
+  work.wants = [&](int64_t row, int64_t column) {
+    return wanted[row * column_chunks_ + column];
+  };
+  work.open_row =
+      [&](int64_t row) -> absl::StatusOr<TileWork::ComputeFunction> {
+    INFLUENCE_ASSIGN_OR_RETURN(TileFunction tile_function, OpenRow(row));
+    return [this, row, &sink,
+            tile_function = std::move(tile_function)](int64_t column) {
+      return Compute(tile_function, row, column, sink);
+    };
+  };
+  work.takes_any_order = [&] { return sink.TakesAnyOrder(); };
+  CounterTileSchedule schedule(row_chunks_ * column_chunks_);
+  return Named(name_, RunTileWorkers(work, schedule, *workers_, stage));
+}
+
 absl::Status NestedLazyChunkSequence::ForEach(
     TileSink& sink, ProgressReporter* progress) const {
   INFLUENCE_RETURN_IF_ERROR(sink.Begin(row_chunks_, column_chunks_));
   ProgressStage stage(progress, name_, row_chunks_ * column_chunks_, "tiles");
+  if (workers_.has_value()) return ForEachByWorkers(sink, &stage);
   for (int64_t row = 0; row < row_chunks_; ++row) {
     std::vector<int64_t> columns;
     for (int64_t column = 0; column < column_chunks_; ++column) {
@@ -312,25 +416,11 @@ absl::Status NestedLazyChunkSequence::ForEach(
     const auto skipped = column_chunks_ - static_cast<int64_t>(columns.size());
     if (skipped > 0) stage.Advance(skipped);
     if (columns.empty()) continue;
-    const absl::StatusOr<TileFunction> tile_function =
-        CatchTorch("computing", [&] { return open_row_(row); });
-    if (!tile_function.ok()) {
-      return Annotate(tile_function.status(),
-                      absl::StrCat(name_, " row ", row, " of ", row_chunks_));
-    }
+    INFLUENCE_ASSIGN_OR_RETURN(const TileFunction tile_function, OpenRow(row));
     for (const int64_t column : columns) {
-      absl::Status status = [&]() -> absl::Status {
-        INFLUENCE_ASSIGN_OR_RETURN(
-            const at::Tensor tile,
-            ComputeChunk(name_, [&] { return (*tile_function)(column); }));
-        return CatchTorch("computing",
-                          [&] { return sink.Add(row, column, tile); });
-      }();
-      if (!status.ok()) {
-        return Annotate(
-            status, absl::StrCat(name_, " tile (", row, ", ", column, ") of ",
-                                 row_chunks_, " x ", column_chunks_));
-      }
+      INFLUENCE_ASSIGN_OR_RETURN(const TileWork::DeliverFunction deliver,
+                                 Compute(tile_function, row, column, sink));
+      INFLUENCE_RETURN_IF_ERROR(deliver());
       stage.Advance();
     }
   }

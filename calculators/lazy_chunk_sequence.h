@@ -8,12 +8,15 @@
 //   INFLUENCE_ASSIGN_OR_RETURN(at::Tensor s,
 //                              influences.Compute(NestedCatAggregator()));
 //
-// Aggregators that ship are in aggregators.h, which also shows one's own.
+// Aggregators that ship are in aggregators.h, which also shows one's own. With
+// WithWorkers() several threads make the chunks, a few at a time; sinks and
+// reporters notice nothing of it.
 #ifndef INFLUENCE_CALCULATORS_LAZY_CHUNK_SEQUENCE_H_
 #define INFLUENCE_CALCULATORS_LAZY_CHUNK_SEQUENCE_H_
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "ATen/core/Tensor.h"
@@ -22,6 +25,7 @@
 #include "base/progress.h"
 #include "base/status_macros.h"
 #include "calculators/chunk_sink.h"
+#include "calculators/tile_workers.h"
 #include "calculators/zarr_sink.h"
 
 namespace influence {
@@ -50,12 +54,19 @@ class LazyChunkSequence {
   int64_t num_chunks() const { return num_chunks_; }
   int64_t num_rows() const { return num_rows_; }
 
+  // The same chunks, computed by several workers at a time (tile_workers.h):
+  // the chunk function must be thread-safe. Sinks that do not TakesAnyOrder()
+  // get the chunks in order, in the calling thread, as progress is reported
+  // there.
+  LazyChunkSequence WithWorkers(const WorkerOptions& options) const;
+
   // Computes chunk `index`. An error keeps its code, and its message begins
   // with "<name> chunk <index> of <num_chunks>: ", counted from 0. kOutOfRange
   // on another index.
   absl::StatusOr<at::Tensor> Get(int64_t index) const;
 
-  // Computes all chunks in order into `sink`. Ends at the first error.
+  // Computes all chunks in order into `sink`. Ends at the first error, the
+  // first in the order of the chunks where there are workers.
   absl::Status ForEach(ChunkSink& sink,
                        ProgressReporter* progress = nullptr) const;
 
@@ -85,10 +96,16 @@ class LazyChunkSequence {
                       const ZarrOptions& options = {}) const;
 
  private:
+  // Computes chunk `index` and gives what adds it to the sink.
+  absl::StatusOr<TileWork::DeliverFunction> Compute(int64_t index,
+                                                    ChunkSink& sink) const;
+  absl::Status ForEachByWorkers(ChunkSink& sink, ProgressStage* stage) const;
+
   std::string name_;
   int64_t num_chunks_;
   int64_t num_rows_;
   ChunkFunction chunk_;
+  std::optional<WorkerOptions> workers_;  // None: the calling thread.
 };
 
 // Tiles along dimensions 0 and 1. What the tiles of one row share (the factors
@@ -114,6 +131,10 @@ class NestedLazyChunkSequence {
   int64_t column_chunks() const { return column_chunks_; }
   int64_t num_rows() const { return num_rows_; }
   int64_t num_columns() const { return num_columns_; }
+
+  // The same tiles, as LazyChunkSequence's: the row function and what it
+  // returns must be thread-safe. Of rows MaxOpenRows() are open at once.
+  NestedLazyChunkSequence WithWorkers(const WorkerOptions& options) const;
 
   // Computes all tiles into `sink`, row by row. Ends at the first error, whose
   // message begins with "<name> tile (<row>, <column>) of <row chunks> x
@@ -145,12 +166,21 @@ class NestedLazyChunkSequence {
                       const ZarrOptions& options = {}) const;
 
  private:
+  absl::StatusOr<TileFunction> OpenRow(int64_t row) const;
+
+  // Computes a tile of an open row and gives what adds it to the sink.
+  absl::StatusOr<TileWork::DeliverFunction> Compute(
+      const TileFunction& tile_function, int64_t row, int64_t column,
+      TileSink& sink) const;
+  absl::Status ForEachByWorkers(TileSink& sink, ProgressStage* stage) const;
+
   std::string name_;
   int64_t row_chunks_;
   int64_t column_chunks_;
   int64_t num_rows_;
   int64_t num_columns_;
   RowFunction open_row_;
+  std::optional<WorkerOptions> workers_;
 };
 
 }  // namespace influence

@@ -42,6 +42,7 @@ class ZarrChunkSink : public ChunkSink {
 
   absl::Status Begin(int64_t num_chunks) override;
   bool Wants(int64_t index) const override;
+  bool TakesAnyOrder() const override { return true; }
   absl::Status Add(int64_t index, const at::Tensor& chunk) override;
 
  private:
@@ -62,6 +63,7 @@ class ZarrTileSink : public TileSink {
 
   absl::Status Begin(int64_t row_chunks, int64_t column_chunks) override;
   bool Wants(int64_t row, int64_t column) const override;
+  bool TakesAnyOrder() const override { return true; }
   absl::Status Add(int64_t row, int64_t column,
                    const at::Tensor& tile) override;
 
