@@ -102,6 +102,13 @@ def composable_influence_dependencies():
     )
     _maybe(
         system_library,
+        name = "openmpi",
+        build_file = Label("//third_party/openmpi:system.BUILD.bazel"),
+        header = "x86_64-linux-gnu/mpi/mpi.h",
+        package = "libopenmpi-dev",
+    )
+    _maybe(
+        system_library,
         name = "openssl",
         build_file = Label("//third_party/openssl:system.BUILD.bazel"),
         header = "openssl/evp.h",
