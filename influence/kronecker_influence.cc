@@ -297,6 +297,7 @@ KroneckerInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
   fit_options.uncovered = options_.uncovered;
   fit_options.seed = options_.seed;
   fit_options.mean_squared_norms = options_.regularization.is_auto();
+  fit_options.communicator = options_.communicator;
   INFLUENCE_ASSIGN_OR_RETURN(
       KroneckerFit fit,
       FitKronecker(shared_provider(), blocks(), *data, fit_options, progress));

@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "base/communicator.h"
 #include "base/progress.h"
 #include "gradients/batch_sequence.h"
 #include "gradients/gradient_provider.h"
@@ -45,6 +46,9 @@ struct KroneckerInfluenceOptions {
 
   // Differentiated on the query side; the provider's loss where not given.
   std::optional<PerSampleFunction> query_function;
+
+  // The processes that Fit() together, as of KroneckerFitOptions.
+  std::shared_ptr<Communicator> communicator = nullptr;
 };
 
 // Blocks are the model's layers (BlockStructure::kLayer). Thread-safe after

@@ -2,18 +2,25 @@
 #include "operators/kronecker_fit.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
+#include <memory>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "ATen/core/Tensor.h"
 #include "ATen/core/grad_mode.h"
+#include "ATen/ops/empty.h"
+#include "ATen/ops/empty_like.h"
 #include "ATen/ops/linalg_eigh.h"
 #include "ATen/ops/outer.h"
+#include "ATen/ops/tensor.h"
 #include "ATen/ops/zeros.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/communicator.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "base/validators.h"
@@ -96,7 +103,10 @@ class Fitter {
         blocks_(blocks),
         data_(data),
         options_(options),
-        progress_(progress) {}
+        progress_(progress),
+        communicator_(options.communicator != nullptr
+                          ? options.communicator
+                          : std::shared_ptr<Communicator>(SingleProcess())) {}
 
   absl::Status Prepare(const Batch& probe);
   absl::Status SumCovariances();
@@ -119,6 +129,18 @@ class Fitter {
   const Model& model() const { return provider_->model(); }
 
   bool is_ekfac() const { return options_.method == KroneckerMethod::kEkfac; }
+
+  // Of the batches, rank r of R has [r B / R, (r + 1) B / R).
+  int64_t FirstBatchOf(int64_t rank) const {
+    return rank * data_.num_batches() / communicator_->size();
+  }
+
+  // Refuses a batch whose size makes the index of the samples behind it unknown
+  // to the ranks that have them.
+  absl::Status CheckBatchSize(int64_t index, const Batch& batch) const;
+
+  // Replaces what this rank has summed in the first pass by the sums of all.
+  absl::Status ReduceCovariances();
 
   // The layers' factors from gradients whose parameter p is at positions[p].
   // The biases are looked at if `check_biases`.
@@ -143,7 +165,10 @@ class Fitter {
   const BatchSequence& data_;
   const KroneckerFitOptions& options_;
   ProgressReporter* progress_;
+  const std::shared_ptr<Communicator> communicator_;  // Never null.
 
+  int64_t first_batch_ = 0, end_batch_ = 0;  // Of this rank.
+  int64_t probe_size_ = 0;                   // Samples in batch 0.
   KroneckerLayers layers_;
   std::vector<int64_t> positions_;  // By parameter: place among the gradients.
   std::optional<FisherGradients> fisher_;
@@ -155,7 +180,7 @@ class Fitter {
   std::vector<Part> parts_;
   // The factors of the first parts, by part and term.
   std::vector<std::vector<PartFactors>> kept_;
-  int64_t num_samples_ = 0;
+  int64_t num_samples_ = 0;  // Of this rank, then of all.
 
   std::vector<LayerSums> sums_;           // By layer.
   std::vector<at::Tensor> diagonals_;     // By uncovered parameter.
@@ -165,6 +190,9 @@ class Fitter {
 };
 
 absl::Status Fitter::Prepare(const Batch& probe) {
+  first_batch_ = FirstBatchOf(communicator_->rank());
+  end_batch_ = FirstBatchOf(communicator_->rank() + 1);
+  probe_size_ = probe.size();
   layers_ = FindKroneckerLayers(model(), provider_->affine_layers(), blocks_);
   if (options_.uncovered == UncoveredPolicy::kError &&
       !layers_.uncovered.empty()) {
@@ -296,25 +324,28 @@ absl::Status Fitter::AddSquaredNorms(const FactoredGradients& gradients) {
 }
 
 absl::Status Fitter::SumCovariances() {
-  ProgressStage stage(progress_, "covariances", data_.num_batches(), "batches");
+  ProgressStage stage(progress_, "covariances", end_batch_ - first_batch_,
+                      "batches");
   const bool add_norms =
       options_.mean_squared_norms && options_.fisher == Fisher::kEmpirical;
   int64_t part_samples = kMinPartSamples;
   int64_t kept_bytes = 0;
   bool keep = is_ekfac();
-  for (int64_t b = 0; b < data_.num_batches(); ++b) {
+  int64_t sample = first_batch_ * probe_size_;  // Its index in the data set.
+  for (int64_t b = first_batch_; b < end_batch_; ++b) {
     INFLUENCE_ASSIGN_OR_RETURN(const Batch batch, data_.Get(b));
     INFLUENCE_RETURN_IF_ERROR(ValidateBatch(batch));
+    INFLUENCE_RETURN_IF_ERROR(CheckBatchSize(b, batch));
     for (int64_t begin = 0; begin < batch.size();) {
       const int64_t end = std::min(batch.size(), begin + part_samples);
-      parts_.push_back(Part{b, begin, end, num_samples_});
+      parts_.push_back(Part{b, begin, end, sample});
       INFLUENCE_ASSIGN_OR_RETURN(const Batch part,
                                  SliceBatch(batch, begin, end));
       std::vector<PartFactors> of_part;
       int64_t part_bytes = 0;
       for (int64_t term = 0; term < fisher_->num_terms(); ++term) {
         INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients gradients,
-                                   fisher_->Get(term, part, num_samples_));
+                                   fisher_->Get(term, part, sample));
         INFLUENCE_ASSIGN_OR_RETURN(
             PartFactors factors,
             FactorsOf(gradients, positions_, /*check_biases=*/true));
@@ -333,9 +364,50 @@ absl::Status Fitter::SumCovariances() {
         kept_.push_back(std::move(of_part));
       }
       num_samples_ += end - begin;
+      sample += end - begin;
       begin = end;
     }
     stage.Advance();
+  }
+  return ReduceCovariances();
+}
+
+absl::Status Fitter::CheckBatchSize(int64_t index, const Batch& batch) const {
+  const bool is_last = index + 1 == data_.num_batches();
+  if (communicator_->size() == 1 || batch.size() == probe_size_ ||
+      (is_last && batch.size() < probe_size_)) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "batch ", index, ": found ", batch.size(), " samples, expected ",
+      probe_size_, " as in batch 0 where several processes fit together"));
+}
+
+absl::Status Fitter::ReduceCovariances() {
+  if (communicator_->size() == 1) return absl::OkStatus();
+  const auto num_layers = static_cast<int64_t>(sums_.size());
+  const at::Tensor counts = at::zeros({num_layers + 1}, at::kLong);
+  auto* const count = counts.data_ptr<int64_t>();
+  count[num_layers] = num_samples_;
+  for (int64_t l = 0; l < num_layers; ++l) count[l] = sums_[l].num_positions;
+  INFLUENCE_RETURN_IF_ERROR(communicator_->AllReduceSum(counts));
+  num_samples_ = count[num_layers];
+  for (int64_t l = 0; l < num_layers; ++l) sums_[l].num_positions = count[l];
+
+  const at::Tensor norms = at::tensor(squared_norms_, at::kDouble);
+  INFLUENCE_RETURN_IF_ERROR(communicator_->AllReduceSum(norms));
+  squared_norms_.assign(norms.data_ptr<double>(),
+                        norms.data_ptr<double>() + norms.numel());
+  for (const LayerSums& sums : sums_) {
+    for (const at::Tensor& inputs : sums.inputs) {
+      INFLUENCE_RETURN_IF_ERROR(communicator_->AllReduceSum(inputs));
+    }
+    for (const at::Tensor& gradients : sums.gradients) {
+      INFLUENCE_RETURN_IF_ERROR(communicator_->AllReduceSum(gradients));
+    }
+  }
+  for (const at::Tensor& diagonal : diagonals_) {
+    INFLUENCE_RETURN_IF_ERROR(communicator_->AllReduceSum(diagonal));
   }
   return absl::OkStatus();
 }
@@ -350,7 +422,40 @@ absl::Status Eigendecompose(const std::string& name, const at::Tensor& matrix,
   return absl::OkStatus();
 }
 
+// Who decomposes what: the costliest first, each by the rank that has least to
+// do so far.
+std::vector<int> ShareOut(const std::vector<double>& costs, int num_ranks) {
+  std::vector<size_t> order(costs.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return costs[a] > costs[b]; });
+  std::vector<int> owners(costs.size());
+  std::vector<double> load(num_ranks, 0.0);
+  for (const size_t i : order) {
+    const auto least = std::min_element(load.begin(), load.end());
+    owners[i] = static_cast<int>(least - load.begin());
+    *least += costs[i];
+  }
+  return owners;
+}
+
 absl::Status Fitter::Decompose() {
+  std::vector<std::vector<int>> owners;  // By layer and group.
+  {
+    std::vector<double> costs;
+    for (const KroneckerLayer& layer : layers_.layers) {
+      for (int64_t h = 0; h < layer.affine.groups; ++h) {
+        costs.push_back(std::pow(layer.num_inputs(), 3) +
+                        std::pow(layer.affine.outputs, 3));
+      }
+    }
+    const std::vector<int> flat = ShareOut(costs, communicator_->size());
+    auto next = flat.begin();
+    for (const KroneckerLayer& layer : layers_.layers) {
+      owners.emplace_back(next, next + layer.affine.groups);
+      next += layer.affine.groups;
+    }
+  }
   ProgressStage stage(progress_, "eigenvectors",
                       static_cast<int64_t>(layers_.layers.size()), "layers");
   for (size_t l = 0; l < layers_.layers.size(); ++l) {
@@ -373,14 +478,36 @@ absl::Status Fitter::Decompose() {
       factors.gradient_covariance =
           SymmetricFromUpper(sums.gradients[h])
               .div_(static_cast<double>(num_samples_));
-      INFLUENCE_RETURN_IF_ERROR(
-          Eigendecompose(absl::StrCat("input covariance of ", layer.name),
-                         factors.input_covariance, &factors.input_eigenvectors,
-                         &factors.input_eigenvalues));
-      INFLUENCE_RETURN_IF_ERROR(Eigendecompose(
-          absl::StrCat("gradient covariance of ", layer.name),
-          factors.gradient_covariance, &factors.gradient_eigenvectors,
-          &factors.gradient_eigenvalues));
+      if (owners[l][h] == communicator_->rank()) {
+        INFLUENCE_RETURN_IF_ERROR(Eigendecompose(
+            absl::StrCat("input covariance of ", layer.name),
+            factors.input_covariance, &factors.input_eigenvectors,
+            &factors.input_eigenvalues));
+        INFLUENCE_RETURN_IF_ERROR(Eigendecompose(
+            absl::StrCat("gradient covariance of ", layer.name),
+            factors.gradient_covariance, &factors.gradient_eigenvectors,
+            &factors.gradient_eigenvalues));
+      } else {
+        factors.input_eigenvectors = at::empty_like(factors.input_covariance);
+        factors.input_eigenvalues =
+            at::empty({layer.num_inputs()}, at::kDouble);
+        factors.gradient_eigenvectors =
+            at::empty_like(factors.gradient_covariance);
+        factors.gradient_eigenvalues = at::empty({affine.outputs}, at::kDouble);
+      }
+      fitted_.push_back(std::move(factors));
+    }
+    stage.Advance();
+  }
+  size_t next = 0;
+  for (const std::vector<int>& of_layer : owners) {
+    for (const int owner : of_layer) {
+      KroneckerFactors& factors = fitted_[next++];
+      for (const at::Tensor& part :
+           {factors.input_eigenvectors, factors.input_eigenvalues,
+            factors.gradient_eigenvectors, factors.gradient_eigenvalues}) {
+        INFLUENCE_RETURN_IF_ERROR(communicator_->Broadcast(part, owner));
+      }
       if (!is_ekfac()) {
         factors.eigenvalues =
             at::outer(factors.gradient_eigenvalues, factors.input_eigenvalues);
@@ -389,9 +516,7 @@ absl::Status Fitter::Decompose() {
             Rotation{factors.input_eigenvectors.to(model().dtype()),
                      factors.gradient_eigenvectors.to(model().dtype())});
       }
-      fitted_.push_back(std::move(factors));
     }
-    stage.Advance();
   }
   return absl::OkStatus();
 }
@@ -411,7 +536,8 @@ void Fitter::AddSquares(const PartFactors& factors) {
 
 absl::Status Fitter::SumEigenvalues() {
   if (!is_ekfac() || layers_.layers.empty()) return absl::OkStatus();
-  ProgressStage stage(progress_, "eigenvalues", data_.num_batches(), "batches");
+  ProgressStage stage(progress_, "eigenvalues", end_batch_ - first_batch_,
+                      "batches");
   int64_t current = -1;  // The batch in `batch`.
   Batch batch;
   for (size_t i = 0; i < parts_.size(); ++i) {
@@ -443,6 +569,7 @@ absl::Status Fitter::SumEigenvalues() {
   size_t next = 0;
   for (size_t l = 0; l < layers_.layers.size(); ++l) {
     for (at::Tensor& squares : sums_[l].squares) {
+      INFLUENCE_RETURN_IF_ERROR(communicator_->AllReduceSum(squares));
       KroneckerFactors& factors = fitted_[next++];
       factors.eigenvalues = squares.div_(static_cast<double>(num_samples_));
       INFLUENCE_RETURN_IF_ERROR(ValidateFinite(
@@ -456,7 +583,7 @@ absl::StatusOr<std::vector<double>> Fitter::MeanSquaredNormsOfLabels() const {
   INFLUENCE_ASSIGN_OR_RETURN(
       const std::shared_ptr<const GradientProvider> restricted,
       provider_->Restrict(blocks_.parameters()));
-  ProgressStage stage(progress_, "gradient norms", data_.num_batches(),
+  ProgressStage stage(progress_, "gradient norms", end_batch_ - first_batch_,
                       "batches");
   std::vector<double> sums(blocks_.blocks().size(), 0.0);
   Batch batch;
@@ -482,6 +609,9 @@ absl::StatusOr<std::vector<double>> Fitter::MeanSquaredNormsOfLabels() const {
       stage.Advance();
     }
   }
+  const at::Tensor all = at::tensor(sums, at::kDouble);
+  INFLUENCE_RETURN_IF_ERROR(communicator_->AllReduceSum(all));
+  sums.assign(all.data_ptr<double>(), all.data_ptr<double>() + all.numel());
   for (double& sum : sums) sum /= static_cast<double>(num_samples_);
   return sums;
 }

@@ -22,6 +22,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "base/communicator.h"
 #include "base/progress.h"
 #include "gradients/batch_sequence.h"
 #include "gradients/gradient_provider.h"
@@ -62,6 +63,14 @@ struct KroneckerFitOptions {
   // EKFAC needs a and g twice. Up to so many bytes of them, >= 0, are kept from
   // the first pass; for samples beyond, the model runs again.
   int64_t kept_factor_bytes = int64_t{256} << 20;
+
+  // The processes that fit together; null means this one alone. Each gives the
+  // same model, data and options, and sums its share of the batches, which must
+  // all be of one size but for the last. Every statistic costs one all-reduce;
+  // eigendecompositions are shared out by layer, and what they give is sent to
+  // all: every rank returns the same fit. A rank that fails does not tell the
+  // others: its caller must (Communicator::Abort()).
+  std::shared_ptr<Communicator> communicator = nullptr;
 };
 
 struct KroneckerFit {

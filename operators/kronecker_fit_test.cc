@@ -17,6 +17,7 @@
 #include "ATen/ops/conv3d.h"
 #include "ATen/ops/einsum.h"
 #include "ATen/ops/embedding.h"
+#include "ATen/ops/equal.h"
 #include "ATen/ops/eye.h"
 #include "ATen/ops/kron.h"
 #include "ATen/ops/linear.h"
@@ -28,6 +29,9 @@
 #include "ATen/ops/zeros.h"
 #include "ATen/ops/zeros_like.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/communicator.h"
+#include "base/thread_team.h"
 #include "gmock/gmock.h"
 #include "gradients/autograd_gradient_provider.h"
 #include "gradients/batch.h"
@@ -588,6 +592,107 @@ TEST(KroneckerFitTest, BatchSizeAndMemoryDoNotMatter) {
       }
     }
   }
+}
+
+// The same on every rank, and what one process finds, also where ranks are
+// without samples.
+TEST(KroneckerFitTest, RanksFitTogether) {
+  const std::vector<Case> cases = Cases();
+  for (const size_t c : {0, 4}) {
+    const Case& test_case = cases[c];
+    SCOPED_TRACE(test_case.name);
+    const auto model = MakeModel(test_case.parameters, test_case.forward);
+    const auto provider = Observe(model, CrossEntropyLoss(), test_case.batch);
+    for (const Fisher fisher : {Fisher::kEmpirical, Fisher::kSampled}) {
+      for (const KroneckerMethod method :
+           {KroneckerMethod::kKfac, KroneckerMethod::kEkfac}) {
+        KroneckerFitOptions options;
+        options.method = method;
+        options.fisher = fisher;
+        options.mean_squared_norms = true;
+        options.kept_factor_bytes = 2000;
+        INFLUENCE_ASSERT_OK_AND_ASSIGN(
+            const KroneckerFit alone,
+            Fit(provider, test_case.batch, options, 4));
+        for (const int size : {1, 2, 5}) {
+          std::vector<absl::StatusOr<KroneckerFit>> fits(
+              size, absl::UnknownError("not run"));
+          const std::vector<absl::Status> statuses = RunThreadTeam(
+              size, [&](Communicator& communicator) -> absl::Status {
+                KroneckerFitOptions together = options;
+                together.communicator = std::shared_ptr<Communicator>(
+                    std::shared_ptr<void>(), &communicator);
+                fits[communicator.rank()] =
+                    Fit(provider, test_case.batch, together, 4);
+                return fits[communicator.rank()].status();
+              });
+          INFLUENCE_ASSERT_OK(FirstError(statuses));
+          for (const absl::StatusOr<KroneckerFit>& fit : fits) {
+            EXPECT_EQ(fit->curvature.num_samples, alone.curvature.num_samples);
+            EXPECT_THAT(Dense(fit->curvature, *model),
+                        TensorNear(Dense(alone.curvature, *model), 1e-10));
+            EXPECT_TRUE(at::equal(Dense(fit->curvature, *model),
+                                  Dense(fits[0]->curvature, *model)));
+            ASSERT_EQ(fit->mean_squared_norms.size(),
+                      alone.mean_squared_norms.size());
+            for (size_t b = 0; b < alone.mean_squared_norms.size(); ++b) {
+              EXPECT_NEAR(fit->mean_squared_norms[b],
+                          alone.mean_squared_norms[b],
+                          1e-12 * alone.mean_squared_norms[b]);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+// Its batches, of which one in the middle is short.
+class UnevenData : public BatchSequence {
+ public:
+  explicit UnevenData(std::vector<Batch> batches)
+      : batches_(std::move(batches)) {}
+  int64_t num_batches() const override {
+    return static_cast<int64_t>(batches_.size());
+  }
+  int64_t num_samples() const override {
+    int64_t count = 0;
+    for (const Batch& batch : batches_) count += batch.size();
+    return count;
+  }
+  absl::StatusOr<Batch> Get(int64_t index) const override {
+    return batches_[index];
+  }
+
+ private:
+  std::vector<Batch> batches_;
+};
+
+TEST(KroneckerFitTest, RanksRefuseUnevenBatches) {
+  const Case test_case = Cases()[0];
+  const auto model = MakeModel(test_case.parameters, test_case.forward);
+  const auto provider = Observe(model, CrossEntropyLoss(), test_case.batch);
+  std::vector<Batch> batches;
+  for (const auto& [begin, end] :
+       std::vector<std::pair<int64_t, int64_t>>{{0, 4}, {4, 6}, {6, 10}}) {
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(batches.emplace_back(),
+                                   SliceBatch(test_case.batch, begin, end));
+  }
+  const UnevenData data(batches);
+  const ParameterBlocks blocks =
+      ParameterBlocks::Create(*model, BlockStructure::kLayer);
+  INFLUENCE_EXPECT_OK(FitKronecker(provider, blocks, data));
+  EXPECT_THAT(
+      FirstError(RunThreadTeam(
+          2,
+          [&](Communicator& communicator) {
+            KroneckerFitOptions options;
+            options.communicator = std::shared_ptr<Communicator>(
+                std::shared_ptr<void>(), &communicator);
+            return FitKronecker(provider, blocks, data, options).status();
+          })),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               HasSubstr("batch 1: found 2 samples, expected 4")));
 }
 
 TEST(KroneckerFitTest, SinglePrecisionIsNearDouble) {
