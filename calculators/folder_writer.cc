@@ -7,8 +7,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -30,6 +32,9 @@ namespace fs = std::filesystem;
 constexpr absl::string_view kLockFile = ".lock";
 // Held by the one that commits.
 constexpr absl::string_view kCommitFile = ".commit";
+// Of notes.
+constexpr absl::string_view kNotesFolder = ".run";
+constexpr int64_t kMaxNoteBytes = int64_t{1} << 30;
 
 std::string WithoutSlashes(absl::string_view path) {
   while (path.size() > 1 && absl::ConsumeSuffix(&path, "/")) {
@@ -177,6 +182,7 @@ absl::Status FolderWriter::CheckTarget() const {
 absl::Status FolderWriter::Open(bool last, bool& retry) {
   if (options_.unfinished == UnfinishedRun::kContinue && !options_.overwrite &&
       Exists(absl::StrCat(path_, "/", marker_))) {
+    RemoveTraces();
     absl::MutexLock lock(&mutex_);
     finished_ = true;
     return absl::OkStatus();
@@ -321,12 +327,48 @@ absl::Status FolderWriter::Commit(absl::FunctionRef<absl::Status()> seal) {
   RemoveTemporaryFiles(incomplete_);
   SyncFolder(incomplete_);
   INFLUENCE_RETURN_IF_ERROR(Publish());
-  unlink(absl::StrCat(path_, "/", kCommitFile).c_str());
-  unlink(absl::StrCat(path_, "/", kLockFile).c_str());
+  RemoveTraces();
   SyncFolder(path_);
   absl::MutexLock lock(&mutex_);
   finished_ = true;
   return absl::OkStatus();
+}
+
+void FolderWriter::RemoveTraces() {
+  RemoveFolder(absl::StrCat(path_, "/", kNotesFolder));
+  unlink(absl::StrCat(path_, "/", kCommitFile).c_str());
+  unlink(absl::StrCat(path_, "/", kLockFile).c_str());
+}
+
+absl::StatusOr<std::string> FolderWriter::NotePath(absl::string_view name) {
+  const std::string notes = absl::StrCat(folder(), "/", kNotesFolder);
+  if (finished()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(notes,
+                     ": found the output complete already, expected no "
+                     "more notes"));
+  }
+  if (mkdir(notes.c_str(), 0777) == 0) {
+    SyncFolder(folder());
+  } else if (errno != EEXIST) {
+    return ErrnoStatus(errno, notes, "to make this folder");
+  }
+  return absl::StrCat(notes, "/", name);
+}
+
+absl::Status FolderWriter::WriteNote(absl::string_view name,
+                                     absl::string_view bytes, bool replace) {
+  INFLUENCE_ASSIGN_OR_RETURN(const std::string path, NotePath(name));
+  return WriteFileAtomically(path, bytes, replace);
+}
+
+absl::StatusOr<std::optional<std::string>> FolderWriter::ReadNote(
+    absl::string_view name) const {
+  absl::StatusOr<std::string> note = ReadFile(
+      absl::StrCat(folder(), "/", kNotesFolder, "/", name), kMaxNoteBytes);
+  if (note.status().code() == absl::StatusCode::kNotFound) return std::nullopt;
+  if (!note.ok()) return note.status();
+  return *std::move(note);
 }
 
 absl::Status FolderWriter::Publish() {

@@ -11,6 +11,9 @@
 //   ... write files into writer->folder() ...
 //   INFLUENCE_RETURN_IF_ERROR(writer->Commit());
 //
+// What a run wants to find again if it is gone on with, and the output is not
+// to have, it writes as notes: files in a hidden folder that Commit() removes.
+//
 // A lock on the unfinished folder keeps a second process away, or lets several
 // in that have all asked to share; the system releases it with its owner's last
 // breath, whatever it dies of. (On a file system without locks there is none.)
@@ -18,6 +21,7 @@
 #define INFLUENCE_CALCULATORS_FOLDER_WRITER_H_
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
@@ -87,14 +91,29 @@ class FolderWriter {
   // another process.
   bool finished() const;
 
+  // Makes `bytes` the contents of the note `name`, a name of letters, digits,
+  // dots, dashes and underscores; whole or not at all. Without `replace`
+  // kAlreadyExists if there is one: of several processes one is the first.
+  // kFailedPrecondition if finished().
+  absl::Status WriteNote(absl::string_view name, absl::string_view bytes,
+                         bool replace = true);
+
+  // The note `name` of this or an earlier run; nothing if there is none.
+  absl::StatusOr<std::optional<std::string>> ReadNote(
+      absl::string_view name) const;
+
+  // A path for a folder of notes: where `name` would be. Makes the folder above
+  // it.
+  absl::StatusOr<std::string> NotePath(absl::string_view name);
+
   // Looks whether another process that shares has committed meanwhile.
   bool FinishedByAnother();
 
   // Calls `seal`, which writes what marks the output as complete into folder(),
-  // removes temporary files, and gives the folder its name. Of several
-  // processes one at a time is in here; when the output is finished() already,
-  // `seal` is not called. kAlreadyExists if something appeared at the path
-  // meanwhile and not `overwrite`; errors of `seal`.
+  // removes temporary files and notes, and gives the folder its name. Of
+  // several processes one at a time is in here; when the output is finished()
+  // already, `seal` is not called. kAlreadyExists if something appeared at the
+  // path meanwhile and not `overwrite`; errors of `seal`.
   absl::Status Commit(absl::FunctionRef<absl::Status()> seal);
 
   // Keeps the unfinished folder from here on, or removes it in the end.
@@ -112,6 +131,10 @@ class FolderWriter {
 
   // Puts the folder in the target's place.
   absl::Status Publish();
+
+  // Removes locks and notes from a complete output, where a crash may have left
+  // them. Nothing there is no error, nor is a folder that cannot be written.
+  void RemoveTraces();
 
   const std::string path_;
   const std::string incomplete_;

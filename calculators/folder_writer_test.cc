@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -307,6 +308,47 @@ TEST_F(FolderWriterTest, SharedRunOutlivesAProcessThatFails) {
   EXPECT_THAT(FolderWriter::Create(path_, "marker", {.shared = true}),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        StartsWith("shared: found")));
+}
+
+TEST_F(FolderWriterTest, NotesLastUntilTheOutputIsComplete) {
+  {
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(const auto writer,
+                                   Create({.keep_unfinished = true}));
+    EXPECT_EQ(writer->ReadNote("plan.json").value(), std::nullopt);
+    INFLUENCE_EXPECT_OK(writer->WriteNote("plan.json", "first"));
+    INFLUENCE_EXPECT_OK(writer->WriteNote("plan.json", "second"));
+    // Of several who write it without replacing, one is the first.
+    EXPECT_THAT(writer->WriteNote("plan.json", "third", /*replace=*/false),
+                StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("plan")));
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(const std::string folder,
+                                   writer->NotePath("fit"));
+    fs::create_directories(folder + "/covariances");
+  }
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      const auto writer, Create({.unfinished = UnfinishedRun::kContinue}));
+  EXPECT_EQ(writer->ReadNote("plan.json").value(), "second");
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const std::string folder,
+                                 writer->NotePath("fit"));
+  EXPECT_TRUE(fs::exists(folder + "/covariances"));
+  INFLUENCE_ASSERT_OK(writer->Commit([&]() -> absl::Status {
+    return WriteFileAtomically(writer->folder() + "/marker", "new");
+  }));
+  EXPECT_THAT(Names(path_), ElementsAre("marker"));
+  EXPECT_THAT(writer->WriteNote("plan.json", "late"),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("complete already")));
+}
+
+TEST_F(FolderWriterTest, RemovesWhatACrashHasLeftInACompleteOutput) {
+  Make("done");
+  fs::create_directories(path_ + "/.run");
+  for (const std::string name : {"/.lock", "/.commit", "/.run/plan.json"}) {
+    INFLUENCE_ASSERT_OK(WriteFileAtomically(path_ + name, ""));
+  }
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      const auto writer, Create({.unfinished = UnfinishedRun::kContinue}));
+  EXPECT_TRUE(writer->finished());
+  EXPECT_THAT(Names(path_), ElementsAre("marker"));
 }
 
 TEST_F(FolderWriterTest, NamesAFolderThatCannotBeMade) {

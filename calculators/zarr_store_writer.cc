@@ -361,7 +361,8 @@ absl::Status ZarrStoreWriter::CheckWhole() const {
 
 bool ZarrStoreWriter::IsWhole() const {
   absl::MutexLock lock(&mutex_);
-  return CheckWhole().ok();
+  return folder_->FinishedByAnother() || CheckWhole().ok() ||
+         folder_->FinishedByAnother();
 }
 
 absl::Status ZarrStoreWriter::Seal(const ZarrAttributes& attributes) {

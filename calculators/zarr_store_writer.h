@@ -121,10 +121,24 @@ class ZarrStoreWriter {
   absl::StatusOr<ZarrArrayWriter*> AddArray(absl::string_view name,
                                             ZarrArrayMetadata metadata);
 
+  // Notes of the run, which Commit() removes; see FolderWriter.
+  absl::Status WriteNote(absl::string_view name, absl::string_view bytes,
+                         bool replace = true) {
+    return folder_->WriteNote(name, bytes, replace);
+  }
+  absl::StatusOr<std::optional<std::string>> ReadNote(
+      absl::string_view name) const {
+    return folder_->ReadNote(name);
+  }
+  absl::StatusOr<std::string> NotePath(absl::string_view name) {
+    return folder_->NotePath(name);
+  }
+
   // A file beside the root's metadata, written last of all by Commit().
   void SetFile(std::string name, std::string contents);
 
-  // No chunk of any array is missing.
+  // No chunk of any array is missing, or another process that shares has
+  // committed the store.
   bool IsWhole() const;
 
   // Marks the store as complete, with these attributes added to the root's, and
