@@ -1,24 +1,19 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #include "cli/factor_file.h"
 
-#include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
 #include "base/status_macros.h"
 #include "calculators/zarr_array.h"
 #include "calculators/zarr_format.h"
 #include "cli/fitted_source.h"
 #include "cli/score_tiles.h"
-#include "influence/prepared_queries.h"
-#include "operators/solve_report.h"
+#include "cli/solve_reports_json.h"
 
 namespace influence {
 namespace {
@@ -31,51 +26,6 @@ std::string TextAt(const ZarrAttributes& attributes, const std::string& a,
   if (b.empty()) return first.is_string() ? first.get<std::string>() : "";
   if (!first.is_object() || !first.contains(b)) return "";
   return first.at(b).is_string() ? first.at(b).get<std::string>() : "";
-}
-
-std::optional<SolveOutcome> OutcomeByName(absl::string_view name) {
-  for (const SolveOutcome outcome :
-       {SolveOutcome::kConverged, SolveOutcome::kIterationLimit,
-        SolveOutcome::kStagnated, SolveOutcome::kNegativeCurvature,
-        SolveOutcome::kDiverged}) {
-    if (SolveOutcomeName(outcome) == name) return outcome;
-  }
-  return std::nullopt;
-}
-
-// What ResultAttributes() wrote; of a damaged one, what can be read.
-std::vector<BlockSolveReports> SolvesOf(const ZarrAttributes& attributes) {
-  std::vector<BlockSolveReports> solves;
-  if (!attributes.contains("solves") || !attributes["solves"].is_object()) {
-    return solves;
-  }
-  for (const auto& [block, entry] : attributes["solves"].items()) {
-    BlockSolveReports of_block{block, {}};
-    if (!entry.is_object()) continue;
-    const ZarrAttributes outcomes = entry.value("outcomes", ZarrAttributes());
-    const ZarrAttributes iterations =
-        entry.value("iterations", ZarrAttributes());
-    const ZarrAttributes residuals =
-        entry.value("relative_residuals", ZarrAttributes());
-    for (size_t i = 0;
-         i < outcomes.size() && i < iterations.size() && i < residuals.size();
-         ++i) {
-      SolveReport report;
-      if (outcomes[i].is_string()) {
-        report.outcome = OutcomeByName(outcomes[i].get<std::string>())
-                             .value_or(SolveOutcome::kDiverged);
-      }
-      if (iterations[i].is_number_integer()) {
-        report.iterations = iterations[i].get<int64_t>();
-      }
-      if (residuals[i].is_number()) {
-        report.relative_residual = residuals[i].get<double>();
-      }
-      of_block.reports.push_back(report);
-    }
-    solves.push_back(std::move(of_block));
-  }
-  return solves;
 }
 
 }  // namespace
@@ -94,7 +44,9 @@ absl::StatusOr<FactorFile> FactorFile::Open(const std::string& path) {
   file.query_function_ = TextAt(attributes, "query_function");
   file.test_fingerprint_ = TextAt(attributes, "fingerprints", "test");
   file.fitted_fingerprint_ = TextAt(attributes, "fingerprints", "fitted");
-  file.solves_ = SolvesOf(attributes);
+  if (attributes.contains("solves")) {
+    file.solves_ = ParseSolveReports(attributes["solves"]);
+  }
   return file;
 }
 

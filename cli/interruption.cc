@@ -27,6 +27,7 @@ constexpr int kRemovals = 100;
 struct State {
   absl::Mutex mutex;
   std::string path ABSL_GUARDED_BY(mutex);  // Empty where there is none.
+  bool keep ABSL_GUARDED_BY(mutex) = false;
 };
 
 // Never destroyed: the watching thread may outlive main().
@@ -58,7 +59,11 @@ void WriteAll(int descriptor, absl::string_view text) {
   State& state = GlobalState();
   // Not given back: nothing may be created any more.
   state.mutex.Lock();
-  if (!state.path.empty()) {
+  std::string rest = "no output is left behind";
+  if (!state.path.empty() && state.keep) {
+    rest = absl::StrCat("what is done stays in ", state.path,
+                        ", for --resume to go on with");
+  } else if (!state.path.empty()) {
     // Files may still come into a folder while it is being emptied.
     std::error_code error;
     for (int i = 0; i < kRemovals; ++i) {
@@ -70,7 +75,7 @@ void WriteAll(int descriptor, absl::string_view text) {
   WriteAll(STDERR_FILENO,
            absl::StrCat(isatty(STDERR_FILENO) == 1 ? "\n" : "",
                         "influence: error: run: found ", SignalName(signal),
-                        ", expected to finish; no output is left behind\n"));
+                        ", expected to finish; ", rest, "\n"));
   _exit(kExitFailure);
 }
 
@@ -103,7 +108,14 @@ absl::StatusOr<std::unique_ptr<InterruptibleFile>> InterruptibleFile::Create(
   absl::MutexLock lock(&state.mutex);
   INFLUENCE_CHECK(state.path.empty());
   INFLUENCE_ASSIGN_OR_RETURN(state.path, create());
+  state.keep = false;
   return std::unique_ptr<InterruptibleFile>(new InterruptibleFile);
+}
+
+void InterruptibleFile::Keep() {
+  State& state = GlobalState();
+  absl::MutexLock lock(&state.mutex);
+  state.keep = true;
 }
 
 InterruptibleFile::~InterruptibleFile() {

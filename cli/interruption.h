@@ -1,8 +1,8 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 //
 // Ctrl-C and its like: the process ends at once, with one error line and exit
-// code 1, and takes the unfinished output along. A computation need not look
-// out for it.
+// code 1, and takes the unfinished output along unless it is worth keeping. A
+// computation need not look out for it.
 #ifndef INFLUENCE_CLI_INTERRUPTION_H_
 #define INFLUENCE_CLI_INTERRUPTION_H_
 
@@ -27,6 +27,10 @@ class InterruptibleFile {
   // comes between the creation and the end of this call.
   static absl::StatusOr<std::unique_ptr<InterruptibleFile>> Create(
       absl::FunctionRef<absl::StatusOr<std::string>()> create);
+
+  // From here on an interruption leaves the file where it is and says so:
+  // another run can go on with it.
+  void Keep();
 
   // The file has been dealt with.
   ~InterruptibleFile();

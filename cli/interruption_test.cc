@@ -94,6 +94,22 @@ TEST_F(InterruptionDeathTest, RemovesAFolderWithAllThatIsInIt) {
   EXPECT_FALSE(std::filesystem::exists(path));
 }
 
+TEST_F(InterruptionDeathTest, LeavesWhatIsWorthKeeping) {
+  const std::string path = TestFile();
+  EXPECT_EXIT(
+      {
+        HandleInterruptions();
+        const auto file =
+            InterruptibleFile::Create([&] { return MakeFile(path); });
+        if (!file.ok()) _exit(98);
+        (*file)->Keep();
+        RaiseAndWait(SIGTERM);
+      },
+      ::testing::ExitedWithCode(1), "stays in .*, for --resume to go on with");
+  EXPECT_TRUE(std::filesystem::exists(path));
+  std::filesystem::remove(path);
+}
+
 TEST_F(InterruptionDeathTest, NohupIsRespected) {
   EXPECT_EXIT(
       {

@@ -299,6 +299,15 @@ void AddUnitsOption(Arguments& arguments) {
 void AddOutputOptions(Arguments& arguments, const std::string& help) {
   arguments.AddOption("--out", "PATH", help);
   arguments.AddFlag("--overwrite", "Replace --out if it exists");
+  arguments.AddFlag("--resume",
+                    "Go on with what a stopped run of the same command has "
+                    "left, or start where there is nothing");
+}
+
+void AddShardOption(Arguments& arguments) {
+  arguments.AddOption("--shard", "I/N",
+                      "Compute every N-th part of a .zarr only, from part I "
+                      "on; N processes with I from 1 to N share the store");
 }
 
 // Listed last.
@@ -399,6 +408,19 @@ absl::Status ParseUnits(const Arguments& arguments, Units& units) {
       {{"raw", Units::kRaw}, {"loss_change", Units::kLossChange}}, units);
 }
 
+// "3/8": the third of eight.
+absl::StatusOr<Shard> ParseShard(const std::string& text) {
+  constexpr char kExpected[] = "I/N, integers with I from 1 to N";
+  const std::vector<std::string> parts = absl::StrSplit(text, '/');
+  Shard shard;
+  if (parts.size() != 2 || !absl::SimpleAtoi(parts[0], &shard.index) ||
+      !absl::SimpleAtoi(parts[1], &shard.count) || shard.index < 1 ||
+      shard.index > shard.count) {
+    return UsageError("--shard", Quoted(text), kExpected);
+  }
+  return shard;
+}
+
 // Of an array: a path ending in .zarr or .npy.
 absl::Status ParseArrayOutput(const Arguments& arguments,
                               OutputOptions& options) {
@@ -411,6 +433,22 @@ absl::Status ParseArrayOutput(const Arguments& arguments,
     return UsageError("--out", Quoted(options.out), kExpected);
   }
   options.overwrite = arguments.Flag("--overwrite");
+  options.resume = arguments.Flag("--resume");
+  if (const auto value = arguments.Value("--shard")) {
+    INFLUENCE_ASSIGN_OR_RETURN(options.shard, ParseShard(*value));
+    if (options.overwrite) {
+      return UsageError("--overwrite", Quoted("--overwrite"),
+                        "nothing beside --shard: a shard that comes late would "
+                        "replace what the others have made");
+    }
+  }
+  if (absl::EndsWith(options.out, ".npy") &&
+      (options.resume || options.shard.has_value())) {
+    return UsageError(options.resume ? "--resume" : "--shard",
+                      Quoted(options.out),
+                      "a path ending in .zarr for --out: a .npy file is there "
+                      "when it is whole, and keeps nothing of a stopped run");
+  }
   return absl::OkStatus();
 }
 
@@ -475,6 +513,7 @@ absl::StatusOr<CommandLine> ParseFit(absl::Span<const std::string> words) {
     options.out.pop_back();
   }
   options.overwrite = arguments.Flag("--overwrite");
+  options.resume = arguments.Flag("--resume");
   INFLUENCE_RETURN_IF_ERROR(ParseRunOptions(arguments, options));
   return options;
 }
@@ -489,6 +528,7 @@ absl::StatusOr<CommandLine> ParseScores(absl::Span<const std::string> words) {
                       "What influence factors has made (.zarr), in place of "
                       "--test; needs --fitted");
   AddOutputOptions(arguments, "The .zarr directory or .npy file to write");
+  AddShardOption(arguments);
   AddMethodOptions(arguments);
   arguments.AddOption("--mode", "NAME", "up (default) or perturbation");
   AddUnitsOption(arguments);
@@ -567,6 +607,14 @@ absl::StatusOr<CommandLine> ParseScores(absl::Span<const std::string> words) {
           fit->method.method, *arguments.Value("--score-tolerance")));
     }
   }
+  if (const auto* fit = std::get_if<FitSource>(&options.source);
+      fit != nullptr && options.shard.has_value() &&
+      fit->method.method != Method::kIdentity) {
+    return UsageError("--shard", Quoted(*arguments.Value("--shard")),
+                      absl::StrCat("--fitted beside it: each shard would fit ",
+                                   MethodName(fit->method.method),
+                                   " anew (influence fit does it once)"));
+  }
   options.by_block = arguments.Flag("--by-block");
   if (options.by_block && absl::EndsWith(options.out, ".npy")) {
     return UsageError("--by-block", Quoted(options.out),
@@ -583,6 +631,7 @@ absl::StatusOr<CommandLine> ParseFactors(absl::Span<const std::string> words) {
   AddTestOption(arguments);
   AddModelOverride(arguments);
   AddOutputOptions(arguments, "The .zarr directory or .npy file to write");
+  AddShardOption(arguments);
   AddQueryFunctionOption(arguments);
   AddRunOptions(arguments);
   INFLUENCE_ASSIGN_OR_RETURN(std::optional<std::string> help,
@@ -606,6 +655,7 @@ absl::StatusOr<CommandLine> ParseSelf(absl::Span<const std::string> words) {
                       "Training data: .npz file, or folder of .npy files");
   AddModelOverride(arguments);
   AddOutputOptions(arguments, "The .zarr directory or .npy file to write");
+  AddShardOption(arguments);
   AddUnitsOption(arguments);
   AddQueryFunctionOption(arguments);
   AddRunOptions(arguments);

@@ -63,10 +63,18 @@ struct FittedSource {
   std::string model;  // In place of the path it remembers; empty if not given.
 };
 
+// One of the parts that a result is computed in, each by a process of its own.
+struct Shard {
+  int64_t index = 1;  // From 1 to count.
+  int64_t count = 1;
+};
+
 // Where a result goes.
 struct OutputOptions {
   std::string out;
   bool overwrite = false;
+  bool resume = false;         // Go on with what an unfinished run has left.
+  std::optional<Shard> shard;  // Of a .zarr; without overwrite.
 };
 
 struct FitOptions : RunOptions, OutputOptions {

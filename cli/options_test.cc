@@ -283,8 +283,7 @@ TEST(OptionsTest, AnUnknownCommandNamesThoseThatExist) {
 
 TEST(OptionsTest, AnUnknownOptionNamesThoseThatExist) {
   for (const std::string option :
-       {"--top-k 3", "--resume", "--shard 1/2", "--memory-limit 4GiB",
-        "--store-gradients", "--hyperdrive", "-x"}) {
+       {"--top-k 3", "--store-gradients", "--hyperdrive", "-x"}) {
     const std::string name = option.substr(0, option.find(' '));
     ExpectUsageError(Parse(kScores, option),
                      name +
@@ -419,6 +418,47 @@ TEST(OptionsTest, ArraysGoToZarrOrNpy) {
   for (const std::string out : {"s.zarr", "s.npy", "s.zarr/"}) {
     INFLUENCE_EXPECT_OK(Parse("self --fitted f --train t --out " + out));
   }
+}
+
+TEST(OptionsTest, ARunMayBeResumedOrCutIntoShards) {
+  const std::string fitted =
+      "scores --fitted f --train t --test q --out s.zarr";
+  EXPECT_FALSE(Scores(fitted).resume);
+  EXPECT_FALSE(Scores(fitted).shard.has_value());
+  EXPECT_TRUE(Scores(fitted + " --resume").resume);
+  EXPECT_TRUE(Scores(fitted + " --resume --overwrite").overwrite);
+  const ScoresOptions shard = Scores(fitted + " --shard 3/8");
+  EXPECT_EQ(shard.shard->index, 3);
+  EXPECT_EQ(shard.shard->count, 8);
+  for (const std::string command :
+       {"self --fitted f --train t --out s.zarr --shard 1/1 --resume",
+        "factors --fitted f --test t --out s.zarr --shard 2/2",
+        "fit --model m --train t --loss mse --method cg --out f --resume",
+        "scores --model m --train t --test q --loss mse --method identity "
+        "--out s.zarr --shard 1/2"}) {
+    INFLUENCE_EXPECT_OK(Parse(command));
+  }
+  for (const std::string text : {"0/2", "3/2", "1", "1/2/3", "a/b", "-1/2"}) {
+    ExpectUsageError(Parse(fitted + " --shard " + text),
+                     "--shard: found '" + text + "', expected I/N");
+  }
+  ExpectUsageError(Parse(fitted + " --shard 1/2 --overwrite"),
+                   "--overwrite: found '--overwrite', expected nothing beside "
+                   "--shard");
+  // A file is written at the end, and by one process.
+  ExpectUsageError(Parse(kFittedScores, "--resume"),
+                   "--resume: found 's.npy', expected a path ending in .zarr");
+  ExpectUsageError(Parse(kFittedScores, "--shard 1/2"),
+                   "--shard: found 's.npy', expected a path ending in .zarr");
+  // Every shard would fit for itself.
+  ExpectUsageError(
+      Parse("scores --model m --train t --test q --loss mse --method ekfac "
+            "--out s.zarr --shard 1/2"),
+      "--shard: found '1/2', expected --fitted beside it");
+  ExpectUsageError(
+      Parse("fit --model m --train t --loss mse --method cg --out f "
+            "--shard 1/2"),
+      "--shard: found an unknown option");
 }
 
 TEST(OptionsTest, MarginAndLogitNeedCrossEntropy) {

@@ -14,6 +14,7 @@
 #include "cli/options.h"
 #include "cli/result_summary.h"
 #include "gradients/parameter_blocks.h"
+#include "nlohmann/json.hpp"
 #include "operators/curvature.h"
 
 namespace influence {
@@ -114,6 +115,19 @@ std::string SizesText(const OpenedMethod& opened, int64_t num_queries) {
                     "M = ", num_queries, " queries");
   }
   return text;
+}
+
+absl::Status TellFinished(const std::string& out,
+                          const nlohmann::ordered_json& attributes,
+                          const RunOptions& run, Console& console) {
+  console.Say(absl::StrCat(out, ": is complete already, nothing is computed"));
+  if (!run.json) return absl::OkStatus();
+  nlohmann::ordered_json json;
+  json["out"] = out;
+  json.update(attributes);
+  return console.Print(
+      json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) +
+      "\n");
 }
 
 absl::Status TellSummary(const ResultSummary& summary, const RunOptions& run,

@@ -14,6 +14,7 @@
 #include "cli/options.h"
 #include "cli/result_summary.h"
 #include "gradients/parameter_blocks.h"
+#include "nlohmann/json.hpp"
 
 namespace influence {
 
@@ -31,6 +32,12 @@ double MethodBytes(const MethodOptions& method, const ParameterBlocks& blocks,
 // "P = 2410 parameters, 100.0 % on the fast path; N = 1500 training samples, M
 // = 297 queries"; what there is none of is left out.
 std::string SizesText(const OpenedMethod& opened, int64_t num_queries);
+
+// The same for an output that a run of the same kind has completed before, from
+// its attributes.
+absl::Status TellFinished(const std::string& out,
+                          const nlohmann::ordered_json& attributes,
+                          const RunOptions& run, Console& console);
 
 // The closing lines on standard error and, if asked for, the JSON on standard
 // output.

@@ -1,30 +1,39 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #include "cli/result_output.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "base/status_macros.h"
 #include "base/validators.h"
 #include "calculators/folder_writer.h"
 #include "calculators/npy_file.h"
+#include "calculators/zarr_array.h"
 #include "calculators/zarr_format.h"
 #include "calculators/zarr_store_writer.h"
 #include "cli/interruption.h"
 #include "cli/options.h"
+#include "cli/resume_guard.h"
+#include "cli/solve_reports_json.h"
+#include "influence/prepared_queries.h"
+#include "nlohmann/json.hpp"
 
 namespace influence {
 namespace {
@@ -44,6 +53,30 @@ absl::Status InWordsOfOptions(const OutputOptions& options,
   return absl::AlreadyExistsError(absl::StrCat(
       options.out, ": found an existing ", is_folder ? "folder" : "file",
       ", expected none, or --overwrite"));
+}
+
+constexpr char kUnfinished[] = ".incomplete";
+
+// The note of how a part was solved for.
+std::string SolvesNote(int64_t part) {
+  return absl::StrCat("solves.", part, ".json");
+}
+
+// An unfinished run has left more in `folder` than descriptions of what it was
+// about to do: a chunk, statistics of a fit.
+bool HasWork(const std::string& folder) {
+  std::error_code error;
+  fs::recursive_directory_iterator files(folder, error);
+  for (; !error && files != fs::recursive_directory_iterator();
+       files.increment(error)) {
+    std::error_code ignored;
+    if (!files->is_regular_file(ignored)) continue;
+    const std::string name = files->path().filename().string();
+    if (name[0] != '.' && name != kZarrMetadataFile && name != "run.json") {
+      return true;
+    }
+  }
+  return false;
 }
 
 // `outer` is `inner` or a folder above it.
@@ -83,41 +116,106 @@ absl::Status RefuseToOverwriteInputs(const OutputOptions& options,
   return absl::OkStatus();
 }
 
-absl::Status ResultOutput::Check(const OutputOptions& options) {
-  if (IsZarrPath(options.out)) {
-    return Create(options, at::kFloat, {}).status();
-  }
-  return Create(options, at::kFloat, {{"", {1}, {1}}}).status();
+absl::StatusOr<std::unique_ptr<ResultOutput>> ResultOutput::Open(
+    const OutputOptions& options) {
+  std::unique_ptr<ResultOutput> output(new ResultOutput(options));
+  absl::Status status =
+      IsZarrPath(options.out)
+          ? output->OpenStore()
+          : NpyWriter::Create(options.out, {1}, at::kFloat, options.overwrite)
+                .status();
+  if (!status.ok()) return InWordsOfOptions(options, status);
+  return output;
 }
 
-absl::StatusOr<std::unique_ptr<ResultOutput>> ResultOutput::Create(
-    const OutputOptions& options, at::ScalarType dtype,
-    const std::vector<ResultArray>& arrays) {
-  std::unique_ptr<ResultOutput> output(new ResultOutput);
-  output->options_ = options;
-  output->dtype_ = dtype;
+absl::Status ResultOutput::OpenStore() {
+  FolderWriterOptions folder;
+  folder.overwrite = options_.overwrite;
+  folder.shared = options_.shard.has_value();
+  const bool goes_on = options_.resume || folder.shared;
+  if (goes_on) {
+    folder.unfinished = UnfinishedRun::kContinue;
+  } else if (options_.overwrite) {
+    folder.unfinished = UnfinishedRun::kDiscard;
+  }
+  const auto open = [&]() -> absl::StatusOr<std::string> {
+    INFLUENCE_ASSIGN_OR_RETURN(store_,
+                               ZarrStoreWriter::Create(options_.out, folder));
+    return store_->folder();
+  };
+  const std::string unfinished = absl::StrCat(options_.out, kUnfinished);
+  const bool has_work = HasWork(unfinished);
   absl::StatusOr<std::unique_ptr<InterruptibleFile>> guard =
-      InterruptibleFile::Create([&]() -> absl::StatusOr<std::string> {
-        if (!IsZarrPath(options.out)) {
-          INFLUENCE_CHECK(arrays.size() == 1);
+      InterruptibleFile::Create(open);
+  std::error_code error;
+  if (guard.status().code() == absl::StatusCode::kAlreadyExists &&
+      folder.unfinished == UnfinishedRun::kRefuse &&
+      !fs::exists(options_.out, error) &&
+      fs::exists(absl::StrCat(unfinished, "/.lock"), error)) {
+    if (has_work) {
+      return absl::AlreadyExistsError(absl::StrCat(
+          unfinished,
+          ": found what an unfinished run has left, expected nothing, or "
+          "--resume to go on with it, or --overwrite to start anew"));
+    }
+    folder.unfinished = UnfinishedRun::kDiscard;
+    guard = InterruptibleFile::Create(open);
+  }
+  INFLUENCE_RETURN_IF_ERROR(guard.status());
+  guard_ = *std::move(guard);
+  if (goes_on && (has_work || folder.shared)) Keep();
+  return absl::OkStatus();
+}
+
+void ResultOutput::Keep() {
+  if (store_ == nullptr || kept_.exchange(true)) return;
+  store_->set_keep_unfinished(true);
+  guard_->Keep();
+}
+
+absl::StatusOr<ZarrAttributes> ResultOutput::CheckFinished(
+    const RunItems& run) const {
+  INFLUENCE_ASSIGN_OR_RETURN(const ZarrNodeType type,
+                             ZarrNodeTypeOf(options_.out));
+  ZarrAttributes attributes;
+  if (type == ZarrNodeType::kArray) {
+    INFLUENCE_ASSIGN_OR_RETURN(const ZarrArray array,
+                               ZarrArray::Open(options_.out));
+    attributes = array.metadata().attributes;
+  } else {
+    INFLUENCE_ASSIGN_OR_RETURN(const ZarrGroup group,
+                               ZarrGroup::Open(options_.out));
+    attributes = group.attributes();
+  }
+  INFLUENCE_RETURN_IF_ERROR(CheckSameRun(options_.out, attributes, run));
+  return attributes;
+}
+
+absl::StatusOr<nlohmann::ordered_json> ResultOutput::Plan(
+    const RunItems& run,
+    absl::FunctionRef<absl::StatusOr<nlohmann::ordered_json>()> make_plan) {
+  if (store_ == nullptr) return make_plan();
+  return AgreeOnPlan(*store_, run, make_plan);
+}
+
+absl::Status ResultOutput::Begin(at::ScalarType dtype,
+                                 std::vector<ResultArray> arrays) {
+  arrays_ = std::move(arrays);
+  if (store_ == nullptr) {
+    INFLUENCE_CHECK(arrays_.size() == 1);
+    absl::StatusOr<std::unique_ptr<InterruptibleFile>> guard =
+        InterruptibleFile::Create([&]() -> absl::StatusOr<std::string> {
           INFLUENCE_ASSIGN_OR_RETURN(
-              output->npy_, NpyWriter::Create(options.out, arrays[0].shape,
-                                              dtype, options.overwrite));
-          return output->npy_->temporary_path();
-        }
-        FolderWriterOptions folder;
-        folder.overwrite = options.overwrite;
-        // Of a run that was killed: nothing goes on with it.
-        folder.unfinished = UnfinishedRun::kDiscard;
-        INFLUENCE_ASSIGN_OR_RETURN(
-            output->store_, ZarrStoreWriter::Create(options.out, folder));
-        return output->store_->folder();
-      });
-  if (!guard.ok()) return InWordsOfOptions(options, guard.status());
-  output->guard_ = *std::move(guard);
-  if (output->store_ == nullptr) return output;
+              npy_, NpyWriter::Create(options_.out, arrays_[0].shape, dtype,
+                                      options_.overwrite));
+          return npy_->temporary_path();
+        });
+    if (!guard.ok()) return InWordsOfOptions(options_, guard.status());
+    guard_ = *std::move(guard);
+    return absl::OkStatus();
+  }
   const int64_t item_size = dtype == at::kDouble ? 8 : 4;
-  for (const ResultArray& array : arrays) {
+  for (const ResultArray& array : arrays_) {
     ZarrArrayMetadata metadata;
     metadata.shape = array.shape;
     metadata.chunk_shape =
@@ -125,25 +223,103 @@ absl::StatusOr<std::unique_ptr<ResultOutput>> ResultOutput::Create(
     metadata.dtype = dtype;
     INFLUENCE_ASSIGN_OR_RETURN(
         ZarrArrayWriter* const writer,
-        output->store_->AddArray(array.name, std::move(metadata)));
-    output->arrays_.push_back(writer);
+        store_->AddArray(array.name, std::move(metadata)));
+    writers_.push_back(writer);
   }
-  return output;
+  return absl::OkStatus();
+}
+
+bool ResultOutput::HasTile(size_t array,
+                           absl::Span<const int64_t> begin) const {
+  if (store_ == nullptr) return false;
+  const ResultArray& of = arrays_[array];
+  std::vector<int64_t> first(of.shape.size(), 0);
+  std::copy(begin.begin(), begin.end(), first.begin());
+  std::vector<int64_t> end(first.size());
+  for (size_t d = 0; d < end.size(); ++d) {
+    end[d] = std::min(first[d] + of.tile[d], of.shape[d]);
+  }
+  return writers_[array]->HasRegion(first, end);
 }
 
 absl::Status ResultOutput::Write(size_t array, absl::Span<const int64_t> begin,
                                  const at::Tensor& values, double scale) {
   INFLUENCE_RETURN_IF_ERROR(ValidateFinite("result", values));
   const at::Tensor scaled = scale == 1 ? values : values.mul(scale);
-  if (store_ != nullptr) return arrays_[array]->Write(begin, scaled);
+  if (store_ != nullptr) {
+    INFLUENCE_RETURN_IF_ERROR(writers_[array]->Write(begin, scaled));
+    Keep();
+    return absl::OkStatus();
+  }
   if (begin.size() == 1) return npy_->WriteRows(begin[0], scaled);
   return npy_->WriteTile(begin[0], begin[1], scaled);
+}
+
+absl::Status ResultOutput::KeepSolves(
+    int64_t part, const std::vector<BlockSolveReports>& reports) {
+  if (reports.empty()) return absl::OkStatus();
+  if (store_ != nullptr) {
+    INFLUENCE_RETURN_IF_ERROR(store_->WriteNote(
+        SolvesNote(part), SolveReportsJson(reports).dump() + "\n"));
+  }
+  absl::MutexLock lock(&mutex_);
+  solves_[part] = reports;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<BlockSolveReports>> ResultOutput::Solves(
+    int64_t num_parts) const {
+  std::vector<BlockSolveReports> all;
+  int64_t missing = -1;
+  absl::MutexLock lock(&mutex_);
+  for (int64_t part = 0; part < num_parts; ++part) {
+    if (const auto kept = solves_.find(part); kept != solves_.end()) {
+      AppendReports(kept->second, all);
+      continue;
+    }
+    std::optional<std::string> note;
+    if (store_ != nullptr && !store_->finished()) {
+      INFLUENCE_ASSIGN_OR_RETURN(note, store_->ReadNote(SolvesNote(part)));
+    }
+    if (!note.has_value()) {
+      missing = part;
+      continue;
+    }
+    AppendReports(ParseSolveReports(nlohmann::ordered_json::parse(
+                      *note, nullptr, /*allow_exceptions=*/false)),
+                  all);
+  }
+  if (!all.empty() && missing >= 0) {
+    return absl::DataLossError(absl::StrCat(
+        store_->folder(), "/.run/", SolvesNote(missing),
+        ": found nothing, expected how these queries were solved for"));
+  }
+  return all;
+}
+
+absl::StatusOr<std::optional<std::string>> ResultOutput::NotePath(
+    absl::string_view name) {
+  if (store_ == nullptr) return std::nullopt;
+  INFLUENCE_ASSIGN_OR_RETURN(std::string path, store_->NotePath(name));
+  Keep();
+  return path;
 }
 
 absl::Status ResultOutput::Commit(const ZarrAttributes& attributes) {
   return InWordsOfOptions(options_, store_ != nullptr
                                         ? store_->Commit(attributes)
                                         : npy_->Commit());
+}
+
+absl::Status ResultOutput::Explain(const absl::Status& status) const {
+  if (status.ok() || !kept_ || status.code() == absl::StatusCode::kDataLoss ||
+      status.code() == absl::StatusCode::kFailedPrecondition) {
+    return status;
+  }
+  return absl::Status(
+      status.code(),
+      absl::StrCat(status.message(), " (what is done stays in ",
+                   store_->folder(), ", for --resume to go on with)"));
 }
 
 }  // namespace influence

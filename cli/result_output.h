@@ -1,27 +1,37 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 //
 // Where a command's arrays go: a Zarr store or a .npy file, by the ending of
-// --out. Either appears when it is whole, replaces an older one in one step and
-// disappears if the process is interrupted.
+// --out. Either appears when it is whole and replaces an older one in one step.
+// A file disappears if the process is interrupted or fails; a store keeps the
+// tiles that are done, and another run can go on with it.
 #ifndef INFLUENCE_CLI_RESULT_OUTPUT_H_
 #define INFLUENCE_CLI_RESULT_OUTPUT_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "calculators/npy_file.h"
 #include "calculators/zarr_format.h"
 #include "calculators/zarr_store_writer.h"
 #include "cli/interruption.h"
 #include "cli/options.h"
+#include "cli/resume_guard.h"
+#include "influence/prepared_queries.h"
+#include "nlohmann/json.hpp"
 
 namespace influence {
 
@@ -33,38 +43,91 @@ struct ResultArray {
   std::vector<int64_t> tile;
 };
 
-// Not thread-safe.
+// Open(), Begin(), Write() for each tile, Commit(). Not thread-safe but for
+// HasTile(), Write() and KeepSolves(), which may be called concurrently after
+// Begin().
 class ResultOutput {
  public:
-  // The first error of Create() that can be told without knowing the arrays: a
-  // path that cannot be written to or already has something.
-  static absl::Status Check(const OutputOptions& options);
+  // Takes possession of the place: of several processes one, or all that have
+  // asked for a shard, whose runs share a store. What an unfinished run has
+  // left of a store is gone on with (options.resume, options.shard), removed
+  // (options.overwrite, or no tile in it), or kAlreadyExists. Errors of a path
+  // that cannot be written to or already has something. Messages begin with the
+  // path.
+  static absl::StatusOr<std::unique_ptr<ResultOutput>> Open(
+      const OutputOptions& options);
 
-  // Messages begin with the path. One array called "" for a .npy file.
-  static absl::StatusOr<std::unique_ptr<ResultOutput>> Create(
-      const OutputOptions& options, at::ScalarType dtype,
-      const std::vector<ResultArray>& arrays);
+  // The store is complete, of an earlier run or of other shards: there is
+  // nothing to do but to see, by CheckFinished(), that it is the one meant.
+  bool finished() const { return store_ != nullptr && store_->finished(); }
+
+  // The attributes of a store that is finished(), which comes from such a run;
+  // errors of CheckSameRun().
+  absl::StatusOr<ZarrAttributes> CheckFinished(const RunItems& run) const;
+
+  // AgreeOnPlan() for a store, `make_plan` for a file.
+  absl::StatusOr<nlohmann::ordered_json> Plan(
+      const RunItems& run,
+      absl::FunctionRef<absl::StatusOr<nlohmann::ordered_json>()> make_plan);
+
+  // One array called "" for a .npy file. kFailedPrecondition if an unfinished
+  // run has begun other arrays.
+  absl::Status Begin(at::ScalarType dtype, std::vector<ResultArray> arrays);
+
+  // The tile of array number `array` that begins at `begin` is there. Always
+  // false for a file.
+  bool HasTile(size_t array, absl::Span<const int64_t> begin) const;
 
   // Writes `scale` times `values` at `begin` of array number `array`; a tile,
   // or what is left of one at the array's end. kInvalidArgument, naming the
-  // entry, if one of `values` is not finite.
+  // entry, if one of `values` is not finite. From the first tile of a store on
+  // an unfinished run leaves what it has done.
   absl::Status Write(size_t array, absl::Span<const int64_t> begin,
                      const at::Tensor& values, double scale = 1);
+
+  // Keeps how the queries (or samples) of part `part` were solved for, beside
+  // the unfinished store, so that who goes on with it knows. Before the part's
+  // tiles are written.
+  absl::Status KeepSolves(int64_t part,
+                          const std::vector<BlockSolveReports>& reports);
+
+  // Those of parts 0 to `num_parts` - 1, in this order; empty if none was kept.
+  absl::StatusOr<std::vector<BlockSolveReports>> Solves(
+      int64_t num_parts) const;
+
+  // A path for a folder of what the unfinished run of a store may find again;
+  // nothing for a file. What is there is kept from here on.
+  absl::StatusOr<std::optional<std::string>> NotePath(absl::string_view name);
+
+  // No tile is missing. Always so for a file.
+  bool IsWhole() const { return store_ == nullptr || store_->IsWhole(); }
 
   // Lets the output appear. A .npy file has no place for `attributes`.
   absl::Status Commit(const ZarrAttributes& attributes);
 
-  bool is_zarr() const { return store_ != nullptr; }
+  // `status` as it is, or, if it is an error after which --resume can go on,
+  // with a remark that it can.
+  absl::Status Explain(const absl::Status& status) const;
 
  private:
-  ResultOutput() = default;
+  explicit ResultOutput(const OutputOptions& options) : options_(options) {}
+
+  absl::Status OpenStore();
+
+  // Leaves the unfinished store where it is.
+  void Keep();
 
   OutputOptions options_;
   std::unique_ptr<InterruptibleFile> guard_;  // Outlives the writers' clean-up.
-  std::unique_ptr<NpyWriter> npy_;            // One of these two.
+  std::unique_ptr<NpyWriter> npy_;            // One of these two, in the end.
   std::unique_ptr<ZarrStoreWriter> store_;
-  std::vector<ZarrArrayWriter*> arrays_;  // Of store_.
-  at::ScalarType dtype_ = at::kFloat;
+  std::vector<ResultArray> arrays_;
+  std::vector<ZarrArrayWriter*> writers_;  // Of store_, by array.
+  std::atomic<bool> kept_ = false;
+
+  mutable absl::Mutex mutex_;
+  std::map<int64_t, std::vector<BlockSolveReports>> solves_  // By part.
+      ABSL_GUARDED_BY(mutex_);
 };
 
 // kAlreadyExists if options.out is one of `inputs`, or lies in one that is a

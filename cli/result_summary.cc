@@ -17,6 +17,8 @@
 #include "absl/time/time.h"
 #include "base/validators.h"
 #include "cli/options.h"
+#include "cli/resume_guard.h"
+#include "cli/solve_reports_json.h"
 #include "cli/terminal_progress.h"
 #include "cli/version.h"
 #include "gradients/per_sample_function.h"
@@ -160,24 +162,6 @@ void AddSolveLines(const std::vector<BlockSolveReports>& solves,
   }
 }
 
-Json SolvesJson(const std::vector<BlockSolveReports>& solves) {
-  Json json = Json::object();
-  for (const BlockSolveReports& of_block : solves) {
-    Json outcomes = Json::array();
-    Json iterations = Json::array();
-    Json residuals = Json::array();
-    for (const SolveReport& report : of_block.reports) {
-      outcomes.push_back(std::string(SolveOutcomeName(report.outcome)));
-      iterations.push_back(report.iterations);
-      residuals.push_back(report.relative_residual);
-    }
-    json[of_block.block] = {{"outcomes", outcomes},
-                            {"iterations", iterations},
-                            {"relative_residuals", residuals}};
-  }
-  return json;
-}
-
 Json BlocksJson(const std::vector<BlockReport>& blocks) {
   Json json = Json::array();
   for (const BlockReport& block : blocks) {
@@ -264,6 +248,12 @@ double UnitsFactor(InfluenceMode mode, Units units,
 std::vector<std::string> SummaryLines(const ResultSummary& summary) {
   std::vector<std::string> lines;
   std::string first = absl::StrCat(summary.out, ": ");
+  if (summary.shard.has_value()) {
+    absl::StrAppend(&first, "shard ", summary.shard->index, "/",
+                    summary.shard->count, " is done, ",
+                    summary.complete ? "and all others: "
+                                     : "tiles of others are missing: ");
+  }
   if (summary.shape.empty()) {
     absl::StrAppend(&first, summary.kind);
   } else {
@@ -296,8 +286,14 @@ std::string SummaryJson(const ResultSummary& summary) {
   json.update(SharedJson(summary));
   if (!summary.arrays.empty()) json["arrays"] = summary.arrays;
   json["blocks"] = BlocksJson(summary.fit.blocks);
-  if (!summary.solves.empty()) json["solves"] = SolvesJson(summary.solves);
+  if (!summary.solves.empty())
+    json["solves"] = SolveReportsJson(summary.solves);
   json["covered_share"] = summary.fit.covered_share;
+  if (summary.shard.has_value()) {
+    json["shard"] =
+        absl::StrCat(summary.shard->index, "/", summary.shard->count);
+    json["complete"] = summary.complete;
+  }
   json["batch_size"] = summary.batch_size;
   if (summary.kind == "scores") json["passes"] = summary.passes;
   json["seconds"] = summary.seconds;
@@ -317,13 +313,30 @@ Json ResultAttributes(const ResultSummary& summary) {
   }
   json["regularization"] = regularization;
   if (!summary.array_blocks.empty()) json["blocks"] = summary.array_blocks;
-  if (!summary.solves.empty()) json["solves"] = SolvesJson(summary.solves);
+  if (!summary.solves.empty())
+    json["solves"] = SolveReportsJson(summary.solves);
   json["fingerprints"] = Json::object();
   for (const auto& [role, fingerprint] : summary.fingerprints) {
     json["fingerprints"][role] = fingerprint;
   }
   json["versions"] = LibraryVersions();
+  if (!summary.plan.is_null()) json["plan"] = summary.plan;
   return json;
+}
+
+RunItems RunItemsOf(const ResultSummary& summary) {
+  // Names and values are those of ResultAttributes().
+  const Json attributes = ResultAttributes(summary);
+  RunItems run;
+  for (const char* item :
+       {"kind", "dtype", "mode", "units", "method", "options", "seed", "loss",
+        "query_function", "score_tolerance", "blocks", "fingerprints",
+        "versions"}) {
+    const auto found = attributes.find(item);
+    run.items[item] = found == attributes.end() ? Json(nullptr) : *found;
+  }
+  run.paths = summary.paths;
+  return run;
 }
 
 Json LibraryVersions() {

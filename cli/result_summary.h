@@ -15,6 +15,7 @@
 #include "ATen/core/Tensor.h"
 #include "absl/strings/string_view.h"
 #include "cli/options.h"
+#include "cli/resume_guard.h"
 #include "gradients/per_sample_function.h"
 #include "influence/composable_influence.h"
 #include "influence/influence_mode.h"
@@ -75,6 +76,14 @@ struct ResultSummary {
   std::vector<std::pair<std::string, std::string>> paths;
   std::vector<std::pair<std::string, std::string>> fingerprints;
 
+  // How the run was cut, as of PlanJson(); null where it was not.
+  nlohmann::ordered_json plan = nullptr;
+
+  // Of a run that computes one part of a result, and whether all others are
+  // there as well.
+  std::optional<Shard> shard;
+  bool complete = true;
+
   int64_t batch_size = 0;  // Samples of the training data.
   int64_t passes = 0;      // Over the training data, for the scores.
   double seconds = 0;
@@ -86,6 +95,10 @@ std::vector<std::string> SummaryLines(const ResultSummary& summary);
 
 // One JSON object and a newline.
 std::string SummaryJson(const ResultSummary& summary);
+
+// What another run must have in common with this one to go on with its output,
+// of what is known before the fit.
+RunItems RunItemsOf(const ResultSummary& summary);
 
 // What is stored with the arrays: all but what belongs to this run alone.
 nlohmann::ordered_json ResultAttributes(const ResultSummary& summary);

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +17,8 @@
 #include "base/progress.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
+#include "calculators/tile_schedule.h"
+#include "cli/solve_reports_json.h"
 #include "gradients/batch.h"
 #include "gradients/batch_sequence.h"
 #include "gradients/tensor_map.h"
@@ -66,21 +69,6 @@ absl::StatusOr<at::Tensor> SideBySide(const TensorMap& by_block) {
     for (const auto& [name, part] : by_block) parts.push_back(part);
     return parts.size() == 1 ? parts[0] : at::cat(parts, 1);
   });
-}
-
-void AppendReports(const std::vector<BlockSolveReports>& more,
-                   std::vector<BlockSolveReports>& reports) {
-  for (const BlockSolveReports& of_block : more) {
-    auto found = std::find_if(
-        reports.begin(), reports.end(),
-        [&](const BlockSolveReports& r) { return r.block == of_block.block; });
-    if (found == reports.end()) {
-      reports.push_back(of_block);
-      continue;
-    }
-    found->reports.insert(found->reports.end(), of_block.reports.begin(),
-                          of_block.reports.end());
-  }
 }
 
 QueryGroups BatchesOfQueries(std::shared_ptr<const ComposableInfluence> model,
@@ -140,45 +128,62 @@ QueryGroups StoredFactors(std::shared_ptr<const ComposableInfluence> model,
           }};
 }
 
-absl::StatusOr<std::vector<BlockSolveReports>> ForEachScoreTile(
-    const QueryGroups& queries, const BatchSequence& train,
-    const ScoreArrays& arrays, TileFunction tile, ProgressReporter* progress) {
-  std::vector<BlockSolveReports> reports;
-  ProgressStage stage(progress, "influences",
-                      queries.num_groups * train.num_batches(), "tiles");
-  int64_t row = 0;
-  for (int64_t group = 0; group < queries.num_groups; ++group) {
-    INFLUENCE_ASSIGN_OR_RETURN(
-        const std::unique_ptr<const PreparedQueries> prepared,
-        queries.prepare(group));
-    AppendReports(prepared->solve_reports(), reports);
-    int64_t column = 0;
-    for (int64_t b = 0; b < train.num_batches(); ++b) {
-      INFLUENCE_ASSIGN_OR_RETURN(const Batch batch, train.Get(b));
-      size_t array = 0;
-      for (const int64_t input : arrays.inputs) {
-        if (arrays.blocks.empty()) {
-          INFLUENCE_ASSIGN_OR_RETURN(
-              const at::Tensor scores,
-              prepared->Influences(batch, arrays.mode, input));
-          INFLUENCE_RETURN_IF_ERROR(tile(array++, row, column, scores));
-          continue;
-        }
-        INFLUENCE_ASSIGN_OR_RETURN(
-            const TensorMap by_block,
-            prepared->InfluencesByBlock(batch, arrays.mode, input));
-        for (const std::string& block : arrays.blocks) {
-          INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor scores,
-                                     by_block.Find(block));
-          INFLUENCE_RETURN_IF_ERROR(tile(array++, row, column, scores));
-        }
-      }
-      column += batch.size();
-      stage.Advance();
+namespace {
+
+// The arrays of one tile.
+absl::Status ComputeTile(const PreparedQueries& queries, const Batch& batch,
+                         const ScoreArrays& arrays, int64_t group,
+                         int64_t column, ScoreTileSink& sink) {
+  size_t array = 0;
+  for (const int64_t input : arrays.inputs) {
+    if (arrays.blocks.empty()) {
+      INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor scores,
+                                 queries.Influences(batch, arrays.mode, input));
+      INFLUENCE_RETURN_IF_ERROR(sink.Add(array++, group, column, scores));
+      continue;
     }
-    row += prepared->num_queries();
+    INFLUENCE_ASSIGN_OR_RETURN(
+        const TensorMap by_block,
+        queries.InfluencesByBlock(batch, arrays.mode, input));
+    for (const std::string& block : arrays.blocks) {
+      INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor scores, by_block.Find(block));
+      INFLUENCE_RETURN_IF_ERROR(sink.Add(array++, group, column, scores));
+    }
   }
-  return reports;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status ForEachScoreTile(const QueryGroups& queries,
+                              const BatchSequence& train,
+                              const ScoreArrays& arrays, TileSchedule& schedule,
+                              int64_t num_tiles, ScoreTileSink& sink,
+                              ProgressReporter* progress) {
+  ProgressStage stage(progress, "influences", num_tiles, "tiles");
+  const int64_t columns = train.num_batches();
+  int64_t prepared_group = -1;
+  std::unique_ptr<const PreparedQueries> prepared;
+  while (true) {
+    INFLUENCE_ASSIGN_OR_RETURN(const std::optional<int64_t> tile,
+                               schedule.Next());
+    if (!tile.has_value()) return absl::OkStatus();
+    const int64_t group = *tile / columns;
+    const int64_t column = *tile % columns;
+    if (sink.Wants(group, column)) {
+      if (group != prepared_group) {
+        prepared = nullptr;  // Its memory first.
+        INFLUENCE_ASSIGN_OR_RETURN(prepared, queries.prepare(group));
+        INFLUENCE_RETURN_IF_ERROR(
+            sink.Prepared(group, prepared->solve_reports()));
+        prepared_group = group;
+      }
+      INFLUENCE_ASSIGN_OR_RETURN(const Batch batch, train.Get(column));
+      INFLUENCE_RETURN_IF_ERROR(
+          ComputeTile(*prepared, batch, arrays, group, column, sink));
+    }
+    stage.Advance();
+  }
 }
 
 }  // namespace influence

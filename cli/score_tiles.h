@@ -1,7 +1,8 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 //
 // The scores of a run, tile by tile: groups of queries, prepared once each, met
-// by the batches of the training data.
+// by the batches of the training data. Which tiles are computed here is for a
+// schedule to say (tile_schedule.h), and for the place where they go.
 #ifndef INFLUENCE_CLI_SCORE_TILES_H_
 #define INFLUENCE_CLI_SCORE_TILES_H_
 
@@ -13,11 +14,10 @@
 #include <vector>
 
 #include "ATen/core/Tensor.h"
-#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/types/span.h"
 #include "base/progress.h"
+#include "calculators/tile_schedule.h"
 #include "gradients/batch_sequence.h"
 #include "gradients/tensor_map.h"
 #include "influence/composable_influence.h"
@@ -61,24 +61,40 @@ struct ScoreArrays {
   std::vector<std::string> blocks;    // Empty for the sum over the blocks.
 };
 
-// Takes a tile of array number `array`, by inputs and then blocks, whose first
-// entry is at `row` and `column`.
-using TileFunction = absl::FunctionRef<absl::Status(
-    size_t array, int64_t row, int64_t column, const at::Tensor& tile)>;
+// Where the tiles go.
+class ScoreTileSink {
+ public:
+  virtual ~ScoreTileSink() = default;
 
-// Computes all tiles, group by group and batch by batch of `train`, a step of
-// `progress` (may be null) each. Gives how the queries were solved for, all of
-// them in their order, by block; empty for methods that do not iterate.
-absl::StatusOr<std::vector<BlockSolveReports>> ForEachScoreTile(
-    const QueryGroups& queries, const BatchSequence& train,
-    const ScoreArrays& arrays, TileFunction tile, ProgressReporter* progress);
+  // False if the tile of group `group` and batch `column` is there already: it
+  // is not computed.
+  virtual bool Wants(int64_t /*group*/, int64_t /*column*/) const {
+    return true;
+  }
+
+  // How the queries of a group were solved for, by block; empty for methods
+  // that do not iterate. Comes before the group's tiles.
+  virtual absl::Status Prepared(
+      int64_t group, const std::vector<BlockSolveReports>& reports) = 0;
+
+  // A tile of array number `array`, by inputs and then blocks.
+  virtual absl::Status Add(size_t array, int64_t group, int64_t column,
+                           const at::Tensor& tile) = 0;
+};
+
+// Computes the tiles that `schedule` hands out, of group t / num_batches and
+// batch t % num_batches of `train`, and that `sink` wants, a step of `progress`
+// (may be null) each, wanted or not; `num_tiles`: how many that will be. A
+// group is prepared when the first of its tiles is to be computed, and kept
+// until one of another is. Ends at the first error.
+absl::Status ForEachScoreTile(const QueryGroups& queries,
+                              const BatchSequence& train,
+                              const ScoreArrays& arrays, TileSchedule& schedule,
+                              int64_t num_tiles, ScoreTileSink& sink,
+                              ProgressReporter* progress);
 
 // The blocks' factors side by side, [m, P].
 absl::StatusOr<at::Tensor> SideBySide(const TensorMap& by_block);
-
-// Appends the reports of further queries, block by block.
-void AppendReports(const std::vector<BlockSolveReports>& more,
-                   std::vector<BlockSolveReports>& reports);
 
 }  // namespace influence
 

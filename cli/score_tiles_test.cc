@@ -3,14 +3,19 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <set>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
-#include "ATen/ops/zeros.h"
+#include "ATen/ops/cat.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "calculators/tile_schedule.h"
 #include "gmock/gmock.h"
 #include "gradients/autograd_gradient_provider.h"
 #include "gradients/batch.h"
@@ -20,11 +25,11 @@
 #include "gradients/per_sample_function.h"
 #include "gradients/tensor_map.h"
 #include "gtest/gtest.h"
+#include "influence/cg_influence.h"
 #include "influence/direct_influence.h"
-#include "influence/influence_mode.h"
+#include "influence/prepared_queries.h"
 #include "influence/regularization.h"
 #include "operators/problem_testing.h"
-#include "operators/solve_report.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/tensor_matchers.h"
 
@@ -41,6 +46,39 @@ std::shared_ptr<const BatchSequence> Sequence(const Batch& data,
   return std::make_shared<const TensorBatchSequence>(
       *TensorBatchSequence::Create(data, batch_size));
 }
+
+// Keeps the tiles, and what it was told of groups.
+class Collector : public ScoreTileSink {
+ public:
+  explicit Collector(size_t num_arrays) : num_arrays_(num_arrays) {}
+
+  bool Wants(int64_t group, int64_t column) const override {
+    return unwanted.count({group, column}) == 0;
+  }
+
+  absl::Status Prepared(
+      int64_t group, const std::vector<BlockSolveReports>& reports) override {
+    prepared.push_back(group);
+    num_reports += reports.empty() ? 0 : reports[0].reports.size();
+    return absl::OkStatus();
+  }
+
+  absl::Status Add(size_t array, int64_t group, int64_t column,
+                   const at::Tensor& tile) override {
+    EXPECT_LT(array, num_arrays_);
+    EXPECT_TRUE(tiles.emplace(std::tuple(array, group, column), tile).second);
+    return error;
+  }
+
+  std::set<std::pair<int64_t, int64_t>> unwanted;
+  std::map<std::tuple<size_t, int64_t, int64_t>, at::Tensor> tiles;
+  std::vector<int64_t> prepared;
+  size_t num_reports = 0;
+  absl::Status error = absl::OkStatus();
+
+ private:
+  size_t num_arrays_;
+};
 
 // A direct fit of a small network, seven training samples, five queries.
 class ScoreTilesTest : public ::testing::Test {
@@ -65,21 +103,22 @@ class ScoreTilesTest : public ::testing::Test {
   // The arrays put together from their tiles.
   std::vector<at::Tensor> Compute(const QueryGroups& queries,
                                   const ScoreArrays& scores, size_t count) {
-    std::vector<at::Tensor> arrays(count);
-    for (at::Tensor& array : arrays) array = at::zeros({5, 7}, at::kDouble);
-    const absl::StatusOr<std::vector<BlockSolveReports>> reports =
-        ForEachScoreTile(
-            queries, *Sequence(train_, 3), scores,
-            [&](size_t array, int64_t row, int64_t column,
-                const at::Tensor& tile) -> absl::Status {
-              arrays[array]
-                  .slice(0, row, row + tile.size(0))
-                  .slice(1, column, column + tile.size(1))
-                  .add_(tile);  // One written twice would show.
-              return absl::OkStatus();
-            },
-            nullptr);
-    INFLUENCE_EXPECT_OK(reports);
+    Collector sink(count);
+    CounterTileSchedule schedule(queries.num_groups * 3);
+    INFLUENCE_EXPECT_OK(ForEachScoreTile(queries, *Sequence(train_, 3), scores,
+                                         schedule, queries.num_groups * 3, sink,
+                                         nullptr));
+    std::vector<at::Tensor> arrays;
+    for (size_t array = 0; array < count; ++array) {
+      std::vector<at::Tensor> rows;
+      for (int64_t group = 0; group < queries.num_groups; ++group) {
+        rows.push_back(at::cat(
+            {sink.tiles[{array, group, 0}], sink.tiles[{array, group, 1}],
+             sink.tiles[{array, group, 2}]},
+            1));
+      }
+      arrays.push_back(at::cat(rows));
+    }
     return arrays;
   }
 
@@ -129,38 +168,77 @@ TEST_F(ScoreTilesTest, BlocksComeApart) {
   }
 }
 
-TEST_F(ScoreTilesTest, AnErrorOfATileEndsTheRun) {
-  int tiles = 0;
-  EXPECT_THAT(
-      ForEachScoreTile(
-          BatchesOfQueries(model_, Sequence(test_, 2)), *Sequence(train_, 3),
-          {},
-          [&](size_t, int64_t, int64_t, const at::Tensor&) -> absl::Status {
-            ++tiles;
-            return absl::ResourceExhaustedError("disk full");
-          },
-          nullptr),
-      StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("disk full")));
-  EXPECT_EQ(tiles, 1);
+TEST_F(ScoreTilesTest, WhatIsThereIsNotComputedAgain) {
+  Collector sink(1);
+  // All of the first group, and one tile of the third.
+  sink.unwanted = {{0, 0}, {0, 1}, {0, 2}, {2, 1}};
+  CounterTileSchedule schedule(9);
+  INFLUENCE_ASSERT_OK(
+      ForEachScoreTile(BatchesOfQueries(model_, Sequence(test_, 2)),
+                       *Sequence(train_, 3), {}, schedule, 9, sink, nullptr));
+  EXPECT_THAT(sink.prepared, ElementsAre(1, 2));
+  EXPECT_EQ(sink.tiles.size(), 5);
+  EXPECT_EQ(sink.tiles.count({0, 2, 1}), 0);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor expected,
+                                 model_->Influences(test_, train_));
+  EXPECT_THAT((sink.tiles[{0, 1, 2}]),
+              TensorNear(expected.slice(0, 2, 4).slice(1, 6, 7), kTolerance));
 }
 
-TEST_F(ScoreTilesTest, ReportsOfFurtherQueriesFollowBlockByBlock) {
-  std::vector<BlockSolveReports> reports;
-  AppendReports({{"a", {{SolveOutcome::kConverged, 1, 0}}},
-                 {"b", {{SolveOutcome::kConverged, 2, 0}}}},
-                reports);
-  AppendReports({{"a", {{SolveOutcome::kConverged, 3, 0}}},
-                 {"b", {{SolveOutcome::kConverged, 4, 0}}}},
-                reports);
-  ASSERT_EQ(reports.size(), 2);
-  std::vector<int64_t> iterations;
-  for (const BlockSolveReports& of_block : reports) {
-    for (const SolveReport& report : of_block.reports) {
-      iterations.push_back(report.iterations);
+TEST_F(ScoreTilesTest, ShardsComputeEachTileOnce) {
+  std::map<std::tuple<size_t, int64_t, int64_t>, at::Tensor> tiles;
+  for (int64_t shard = 1; shard <= 4; ++shard) {
+    Collector sink(1);
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(
+        const std::unique_ptr<ShardTileSchedule> schedule,
+        ShardTileSchedule::Create(9, shard, 4));
+    INFLUENCE_ASSERT_OK(ForEachScoreTile(
+        BatchesOfQueries(model_, Sequence(test_, 2)), *Sequence(train_, 3), {},
+        *schedule, schedule->num_tiles(), sink, nullptr));
+    for (const auto& [place, tile] : sink.tiles) {
+      EXPECT_TRUE(tiles.emplace(place, tile).second);
     }
   }
-  EXPECT_EQ(reports[0].block, "a");
-  EXPECT_THAT(iterations, ElementsAre(1, 3, 2, 4));
+  EXPECT_EQ(tiles.size(), 9);
+}
+
+TEST_F(ScoreTilesTest, GroupsTellHowTheyWereSolvedFor) {
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      std::shared_ptr<const GradientProvider> provider,
+      AutogradGradientProvider::Create(TanhMlp({3, 4, 2}, at::kDouble, 1),
+                                       CrossEntropyLoss()));
+  CgInfluenceOptions options;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(options.regularization,
+                                 Regularization::Constant(2));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      std::unique_ptr<CgInfluence> created,
+      CgInfluence::Create(
+          provider,
+          ParameterBlocks::Create(provider->model(), BlockStructure::kFull),
+          options));
+  INFLUENCE_ASSERT_OK(created->Fit(Sequence(train_, 4)));
+  const std::shared_ptr<const ComposableInfluence> cg = std::move(created);
+  for (const QueryGroups& queries :
+       {BatchesOfQueries(cg, Sequence(test_, 2)),
+        GroupsOfFactors(cg, Sequence(test_, 1), 2)}) {
+    Collector sink(1);
+    CounterTileSchedule schedule(9);
+    INFLUENCE_ASSERT_OK(ForEachScoreTile(queries, *Sequence(train_, 3), {},
+                                         schedule, 9, sink, nullptr));
+    EXPECT_THAT(sink.prepared, ElementsAre(0, 1, 2));
+    EXPECT_EQ(sink.num_reports, 5);
+  }
+}
+
+TEST_F(ScoreTilesTest, AnErrorOfATileEndsTheRun) {
+  Collector sink(1);
+  sink.error = absl::ResourceExhaustedError("disk full");
+  CounterTileSchedule schedule(9);
+  EXPECT_THAT(
+      ForEachScoreTile(BatchesOfQueries(model_, Sequence(test_, 2)),
+                       *Sequence(train_, 3), {}, schedule, 9, sink, nullptr),
+      StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("disk full")));
+  EXPECT_EQ(sink.tiles.size(), 1);
 }
 
 }  // namespace

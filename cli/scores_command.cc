@@ -16,12 +16,13 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/status_macros.h"
 #include "base/validators.h"
+#include "calculators/tile_schedule.h"
+#include "calculators/zarr_format.h"
 #include "cli/batch_sizes.h"
 #include "cli/console.h"
 #include "cli/data_set.h"
@@ -33,11 +34,15 @@
 #include "cli/plan_text.h"
 #include "cli/result_output.h"
 #include "cli/result_summary.h"
+#include "cli/result_tile_sink.h"
+#include "cli/run_inputs.h"
+#include "cli/run_plan.h"
 #include "cli/score_tiles.h"
 #include "cli/usage_error.h"
 #include "gradients/parameter_blocks.h"
 #include "influence/composable_influence.h"
 #include "influence/influence_mode.h"
+#include "nlohmann/json.hpp"
 
 namespace influence {
 namespace {
@@ -107,48 +112,55 @@ int64_t Product(const std::vector<int64_t>& values, size_t begin) {
   return product;
 }
 
-// How the queries are cut.
-struct QueryPlan {
-  BatchSizes sizes;
-  int64_t batch;      // Queries whose gradients are taken at a time.
-  int64_t group = 1;  // Batches that share a pass.
-  int64_t queries_per_pass;
-  int64_t passes;  // Over the training data.
-};
-
-QueryPlan PlanQueries(const BatchProblem& problem,
-                      std::optional<int64_t> requested, bool keeps_factors) {
-  QueryPlan plan;
-  plan.sizes = ChooseBatchSizes(problem, requested);
-  const int64_t num_queries = problem.num_queries;
-  // The gradients of queries are taken in batches no larger than the training
-  // data's. What is kept of them without solving is as large as the gradients.
-  plan.batch = std::min(plan.sizes.train, plan.sizes.queries);
-  if (keeps_factors) {
-    plan.group = plan.sizes.queries == num_queries
-                     ? (num_queries + plan.batch - 1) / plan.batch
-                     : std::max<int64_t>(plan.sizes.queries / plan.batch, 1);
-  }
-  plan.queries_per_pass = std::min(plan.group * plan.batch, num_queries);
-  plan.passes =
-      (num_queries + plan.queries_per_pass - 1) / plan.queries_per_pass;
-  return plan;
+// What the run is about, as far as it is known before the fit.
+ResultSummary SummaryOf(const ScoresOptions& options,
+                        const OpenedMethod& opened, const ScoreArrays& scores) {
+  ResultSummary summary;
+  summary.kind = "scores";
+  summary.out = options.out;
+  summary.shape = {0, 0};  // Until the arrays are known.
+  summary.array_blocks = scores.blocks;
+  summary.fit = SummarizeFit(opened);
+  summary.mode = options.mode;
+  summary.units = options.units;
+  summary.query = QueryName(opened.query_function);
+  summary.score_tolerance = options.score_tolerance;
+  summary.paths = opened.paths;
+  summary.fingerprints = opened.fingerprints;
+  summary.shard = options.shard;
+  return summary;
 }
 
-}  // namespace
+// Bytes of all arrays.
+double SizeOf(const std::vector<ResultArray>& arrays, int64_t item_size) {
+  double bytes = 0;
+  for (const ResultArray& array : arrays) {
+    bytes += static_cast<double>(Product(array.shape, 0)) *
+             static_cast<double>(item_size);
+  }
+  return bytes;
+}
 
-absl::Status RunScores(const ScoresOptions& options, Console& console) {
-  const absl::Time start = absl::Now();
+// The tiles that are to be computed here, of `num_tiles` in all, which becomes
+// how many they are.
+absl::StatusOr<std::unique_ptr<TileSchedule>> ScheduleOf(
+    const ScoresOptions& options, int64_t& num_tiles) {
+  if (!options.shard.has_value()) {
+    return std::make_unique<CounterTileSchedule>(num_tiles);
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(
+      std::unique_ptr<ShardTileSchedule> schedule,
+      ShardTileSchedule::Create(num_tiles, options.shard->index,
+                                options.shard->count));
+  num_tiles = schedule->num_tiles();
+  return schedule;
+}
+
+absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
+                           absl::Time start, Console& console) {
   const auto* const fit = std::get_if<FitSource>(&options.source);
   const auto* const fitted = std::get_if<FittedSource>(&options.source);
-  // Whatever can be found out about the output without the shape comes first.
-  INFLUENCE_RETURN_IF_ERROR(RefuseToOverwriteInputs(
-      options, {fit != nullptr ? fit->model : fitted->model,
-                fitted != nullptr ? fitted->folder : "", options.train,
-                options.test, options.factors}));
-  INFLUENCE_RETURN_IF_ERROR(ResultOutput::Check(options));
   INFLUENCE_RETURN_IF_ERROR(ApplyThreads(options));
-
   std::optional<FactorFile> factors;
   if (!options.factors.empty()) {
     INFLUENCE_ASSIGN_OR_RETURN(factors, FactorFile::Open(options.factors));
@@ -174,7 +186,6 @@ absl::Status RunScores(const ScoresOptions& options, Console& console) {
     opened.paths.emplace_back("factors", options.factors);
   }
   const DataSet& train_data = *opened.inputs.train;
-  const std::string& model_file = opened.paths[0].second;
 
   ScoreArrays scores;
   scores.mode = options.mode;
@@ -185,57 +196,72 @@ absl::Status RunScores(const ScoresOptions& options, Console& console) {
       scores.blocks.push_back(block.name);
     }
   }
+  ResultSummary summary = SummaryOf(options, opened, scores);
+  if (output.finished()) {
+    INFLUENCE_ASSIGN_OR_RETURN(const ZarrAttributes attributes,
+                               output.CheckFinished(RunItemsOf(summary)));
+    return TellFinished(options.out, attributes, options, console);
+  }
+
   const int64_t num_queries = factors.has_value()
                                   ? factors->num_queries()
                                   : opened.inputs.test->num_samples();
-  const int64_t num_parameters = opened.influence->num_parameters();
   const at::ScalarType dtype = opened.record.dtype;
   const int64_t item_size = dtype == at::kDouble ? 8 : 4;
-  int64_t values_per_score = 1;
+  const bool keeps_factors = factors.has_value() || KeepsFactors(opened.method);
+  BatchProblem problem = {.num_parameters = opened.influence->num_parameters(),
+                          .item_size = item_size,
+                          .num_train = train_data.num_samples(),
+                          .num_queries = num_queries,
+                          .values_per_input = train_data.values_per_sample(),
+                          .values_per_score = 1};
   for (const ResultArray& array :
        ArraysOf(scores, train_data, num_queries, 1, 1)) {
-    values_per_score = std::max(values_per_score, Product(array.shape, 2));
+    problem.values_per_score =
+        std::max(problem.values_per_score, Product(array.shape, 2));
   }
-  const bool keeps_factors = factors.has_value() || KeepsFactors(opened.method);
-  const QueryPlan plan =
-      PlanQueries({.num_parameters = num_parameters,
-                   .item_size = item_size,
-                   .num_train = train_data.num_samples(),
-                   .num_queries = num_queries,
-                   .values_per_input = train_data.values_per_sample(),
-                   .values_per_score = values_per_score},
-                  options.batch_size, keeps_factors);
+  INFLUENCE_ASSIGN_OR_RETURN(
+      summary.plan,
+      output.Plan(RunItemsOf(summary),
+                  [&]() -> absl::StatusOr<nlohmann::ordered_json> {
+                    RunPlan plan =
+                        PlanQueries(problem, options.batch_size, keeps_factors);
+                    if (fit != nullptr) {
+                      plan.fit_batch_size = opened.record.batch_size;
+                    }
+                    return PlanJson(plan);
+                  }));
+  INFLUENCE_ASSIGN_OR_RETURN(const RunPlan plan,
+                             ParsePlan(options.out, summary.plan));
+  INFLUENCE_RETURN_IF_ERROR(
+      CheckBatchSize(options.out, plan, options.batch_size, problem.num_train));
+  if (fit != nullptr) opened.record.batch_size = plan.fit_batch_size;
   const std::vector<ResultArray> arrays = ArraysOf(
-      scores, train_data, num_queries, plan.queries_per_pass, plan.sizes.train);
-  INFLUENCE_ASSIGN_OR_RETURN(const std::unique_ptr<ResultOutput> output,
-                             ResultOutput::Create(options, dtype, arrays));
+      scores, train_data, num_queries, plan.queries_per_pass, plan.batch_size);
+  INFLUENCE_RETURN_IF_ERROR(output.Begin(dtype, arrays));
   INFLUENCE_ASSIGN_OR_RETURN(const std::shared_ptr<const DataSet> train,
-                             train_data.WithBatchSize(plan.sizes.train));
+                             train_data.WithBatchSize(plan.batch_size));
 
-  double output_bytes = 0;
-  for (const ResultArray& array : arrays) {
-    output_bytes += static_cast<double>(Product(array.shape, 0)) *
-                    static_cast<double>(item_size);
-  }
-  const double tile_bytes = static_cast<double>(plan.queries_per_pass) *
-                            static_cast<double>(plan.sizes.train) *
-                            static_cast<double>(values_per_score * item_size);
+  const double tile_bytes =
+      static_cast<double>(plan.queries_per_pass) *
+      static_cast<double>(plan.batch_size) *
+      static_cast<double>(problem.values_per_score * item_size);
   const double gradient_bytes =
-      static_cast<double>(plan.sizes.train + plan.queries_per_pass) *
-      static_cast<double>(num_parameters * item_size);
+      static_cast<double>(plan.batch_size + plan.queries_per_pass) *
+      static_cast<double>(problem.num_parameters * item_size);
   const double method_bytes =
       fit != nullptr
           ? MethodBytes(fit->method, opened.influence->blocks(), item_size)
           : 0;
   console.Say(SizesText(opened, num_queries));
   const std::string cost = fit != nullptr ? CostText(fit->method) : "";
-  console.Say(
-      absl::StrCat("plan: ", cost, cost.empty() ? "" : ", ", "scores in ",
-                   plan.passes, plan.passes == 1 ? " pass" : " passes",
-                   " over the training data, batches of ", plan.sizes.train,
-                   ", ", plan.queries_per_pass, " queries a pass; about ",
-                   BytesText(method_bytes + gradient_bytes + tile_bytes),
-                   " beside model and data; writes ", BytesText(output_bytes)));
+  console.Say(absl::StrCat(
+      "plan: ", cost, cost.empty() ? "" : ", ", "scores in ", plan.passes,
+      plan.passes == 1 ? " pass" : " passes",
+      " over the training data, batches of ", plan.batch_size, ", ",
+      plan.queries_per_pass, " queries a pass; about ",
+      BytesText(method_bytes + gradient_bytes + tile_bytes),
+      " beside model and data; writes ", BytesText(SizeOf(arrays, item_size))));
 
   if (fit != nullptr) {
     INFLUENCE_RETURN_IF_ERROR(FitOpened(opened, console.Progress()));
@@ -250,53 +276,66 @@ absl::Status RunScores(const ScoresOptions& options, Console& console) {
     queries = StoredFactors(influence, factors->reader(), num_queries,
                             plan.queries_per_pass);
   } else {
-    INFLUENCE_ASSIGN_OR_RETURN(const std::shared_ptr<const DataSet> test,
-                               opened.inputs.test->WithBatchSize(plan.batch));
-    queries = keeps_factors ? GroupsOfFactors(influence, test, plan.group)
+    INFLUENCE_ASSIGN_OR_RETURN(
+        const std::shared_ptr<const DataSet> test,
+        opened.inputs.test->WithBatchSize(plan.query_batch_size));
+    const int64_t group = (plan.queries_per_pass + plan.query_batch_size - 1) /
+                          plan.query_batch_size;
+    queries = keeps_factors ? GroupsOfFactors(influence, test, group)
                             : BatchesOfQueries(influence, test);
   }
-  const double units_factor =
-      UnitsFactor(options.mode, options.units, influence->num_fitted_samples());
-  absl::StatusOr<std::vector<BlockSolveReports>> solves = ForEachScoreTile(
-      queries, *train, scores,
-      [&](size_t array, int64_t row, int64_t column,
-          const at::Tensor& tile) -> absl::Status {
-        std::vector<int64_t> begin(tile.dim(), 0);
-        begin[0] = row;
-        begin[1] = column;
-        return output->Write(array, begin, tile, units_factor);
-      },
-      console.Progress());
-  if (!solves.ok()) {
-    const absl::Status& status = solves.status();
+  int64_t num_tiles = queries.num_groups * train->num_batches();
+  INFLUENCE_ASSIGN_OR_RETURN(const std::unique_ptr<TileSchedule> schedule,
+                             ScheduleOf(options, num_tiles));
+  ResultTileSink sink(&output, arrays.size(), plan.queries_per_pass,
+                      plan.batch_size,
+                      UnitsFactor(options.mode, options.units,
+                                  influence->num_fitted_samples()));
+  if (const absl::Status status =
+          ForEachScoreTile(queries, *train, scores, *schedule, num_tiles, sink,
+                           console.Progress());
+      !status.ok()) {
     // The disk's errors name the output; all others come from the model.
     if (absl::StrContains(status.message(), options.out)) return status;
-    return absl::Status(status.code(),
-                        absl::StrCat(model_file, ": ", status.message()));
+    return absl::Status(status.code(), absl::StrCat(opened.paths[0].second,
+                                                    ": ", status.message()));
   }
 
-  ResultSummary summary;
-  summary.kind = "scores";
-  summary.out = options.out;
   summary.shape = arrays[0].shape;
   for (const ResultArray& array : arrays) {
     if (!array.name.empty()) summary.arrays.push_back(array.name);
   }
-  summary.array_blocks = scores.blocks;
   opened.influence = std::const_pointer_cast<ComposableInfluence>(influence);
   summary.fit = SummarizeFit(opened);
-  summary.mode = options.mode;
-  summary.units = options.units;
-  summary.query = QueryName(opened.query_function);
-  summary.score_tolerance = options.score_tolerance;
-  summary.solves = factors.has_value() ? factors->solves() : *solves;
-  summary.paths = opened.paths;
-  summary.fingerprints = opened.fingerprints;
-  summary.batch_size = plan.sizes.train;
+  summary.batch_size = plan.batch_size;
   summary.passes = plan.passes;
-  INFLUENCE_RETURN_IF_ERROR(output->Commit(ResultAttributes(summary)));
+  summary.complete = !options.shard.has_value() || output.IsWhole();
+  if (factors.has_value()) summary.solves = factors->solves();
+  if (summary.complete) {
+    if (!factors.has_value()) {
+      INFLUENCE_ASSIGN_OR_RETURN(summary.solves,
+                                 output.Solves(queries.num_groups));
+    }
+    INFLUENCE_RETURN_IF_ERROR(output.Commit(ResultAttributes(summary)));
+  }
   summary.seconds = absl::ToDoubleSeconds(absl::Now() - start);
   return TellSummary(summary, options, console);
+}
+
+}  // namespace
+
+absl::Status RunScores(const ScoresOptions& options, Console& console) {
+  const absl::Time start = absl::Now();
+  const auto* const fit = std::get_if<FitSource>(&options.source);
+  const auto* const fitted = std::get_if<FittedSource>(&options.source);
+  // Whatever can be found out about the output without the shape comes first.
+  INFLUENCE_RETURN_IF_ERROR(RefuseToOverwriteInputs(
+      options, {fit != nullptr ? fit->model : fitted->model,
+                fitted != nullptr ? fitted->folder : "", options.train,
+                options.test, options.factors}));
+  INFLUENCE_ASSIGN_OR_RETURN(const std::unique_ptr<ResultOutput> output,
+                             ResultOutput::Open(options));
+  return output->Explain(RunScoresInto(*output, options, start, console));
 }
 
 }  // namespace influence

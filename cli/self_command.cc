@@ -13,9 +13,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "base/progress.h"
 #include "base/status_macros.h"
-#include "cli/batch_sizes.h"
+#include "calculators/zarr_format.h"
+#include "cli/batch_loop.h"
 #include "cli/console.h"
 #include "cli/data_set.h"
 #include "cli/fitted_source.h"
@@ -24,7 +24,6 @@
 #include "cli/result_output.h"
 #include "cli/result_summary.h"
 #include "cli/run_inputs.h"
-#include "cli/score_tiles.h"
 #include "gradients/batch.h"
 #include "influence/composable_influence.h"
 #include "influence/influence_mode.h"
@@ -33,17 +32,86 @@
 namespace influence {
 namespace {
 
-// The scores of a batch, written from entry `row` on.
-absl::Status WriteSelf(const OpenedMethod& opened, const Batch& batch,
-                       int64_t row, double scale, ResultOutput& output,
-                       std::vector<BlockSolveReports>& solves) {
-  std::vector<BlockSolveReports> of_batch;
+// The scores of batch `b`, which begins with entry `row`.
+absl::Status WriteSelf(const OpenedMethod& opened, const DataSet& train,
+                       int64_t b, int64_t row, double scale,
+                       ResultOutput& output) {
+  INFLUENCE_ASSIGN_OR_RETURN(const Batch batch, train.Get(b));
+  std::vector<BlockSolveReports> solves;
+  INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor self,
+                             opened.influence->SelfInfluences(batch, &solves));
+  INFLUENCE_RETURN_IF_ERROR(output.KeepSolves(b, solves));
+  return output.Write(0, {row}, self, scale);
+}
+
+absl::Status RunSelfInto(ResultOutput& output, const SelfOptions& options,
+                         absl::Time start, Console& console) {
+  INFLUENCE_RETURN_IF_ERROR(ApplyThreads(options));
+  INFLUENCE_ASSIGN_OR_RETURN(const OpenedMethod opened,
+                             OpenFitted(options.source, options.train,
+                                        /*test=*/"", options.query_function));
+  INFLUENCE_RETURN_IF_ERROR(
+      opened.inputs.train->CheckLabels(opened.query_function));
+  const DataSet& samples = *opened.inputs.train;
+  ResultSummary summary;
+  summary.kind = "self";
+  summary.out = options.out;
+  summary.shape = {samples.num_samples()};
+  summary.fit = SummarizeFit(opened);
+  summary.mode = InfluenceMode::kUp;
+  summary.units = options.units;
+  summary.query = QueryName(opened.query_function);
+  summary.paths = opened.paths;
+  summary.fingerprints = opened.fingerprints;
+  summary.shard = options.shard;
+  if (output.finished()) {
+    INFLUENCE_ASSIGN_OR_RETURN(const ZarrAttributes attributes,
+                               output.CheckFinished(RunItemsOf(summary)));
+    return TellFinished(options.out, attributes, options, console);
+  }
+
+  const int64_t num_parameters = opened.influence->num_parameters();
+  const at::ScalarType dtype = opened.record.dtype;
+  const int64_t item_size = dtype == at::kDouble ? 8 : 4;
+  const int64_t num_samples = samples.num_samples();
   INFLUENCE_ASSIGN_OR_RETURN(
-      const at::Tensor self,
-      opened.influence->SelfInfluences(batch, &of_batch));
-  AppendReports(of_batch, solves);
-  const std::vector<int64_t> begin = {row};
-  return output.Write(0, begin, self, scale);
+      const BatchLoop loop,
+      BatchLoop::Begin(output, RunItemsOf(summary), options, options,
+                       {.num_parameters = num_parameters,
+                        .item_size = item_size,
+                        .num_train = num_samples,
+                        .num_queries = 1,
+                        .values_per_input = samples.values_per_sample(),
+                        .values_per_score = 1}));
+  summary.plan = loop.plan_json();
+  summary.batch_size = loop.batch_size();
+  INFLUENCE_RETURN_IF_ERROR(
+      output.Begin(dtype, {{"", {num_samples}, {loop.batch_size()}}}));
+  INFLUENCE_ASSIGN_OR_RETURN(const std::shared_ptr<const DataSet> train,
+                             samples.WithBatchSize(loop.batch_size()));
+  console.Say(SizesText(opened, /*num_queries=*/0));
+  console.Say(
+      absl::StrCat("plan: ", opened.record.method,
+                   " in 1 pass over the training data, batches of ",
+                   loop.batch_size(), "; about ",
+                   BytesText(2 * static_cast<double>(loop.batch_size()) *
+                             static_cast<double>(num_parameters * item_size)),
+                   " beside model, data and fit; writes ",
+                   BytesText(static_cast<double>(num_samples * item_size))));
+
+  const double scale = UnitsFactor(InfluenceMode::kUp, options.units,
+                                   opened.influence->num_fitted_samples());
+  if (const absl::Status status = loop.Run(
+          "self", output, console.Progress(),
+          [&](int64_t batch, int64_t row) {
+            return WriteSelf(opened, *train, batch, row, scale, output);
+          });
+      !status.ok()) {
+    if (absl::StrContains(status.message(), options.out)) return status;
+    return absl::Status(status.code(), absl::StrCat(opened.paths[0].second,
+                                                    ": ", status.message()));
+  }
+  return loop.Finish(summary, output, options, start, console);
 }
 
 }  // namespace
@@ -52,77 +120,9 @@ absl::Status RunSelf(const SelfOptions& options, Console& console) {
   const absl::Time start = absl::Now();
   INFLUENCE_RETURN_IF_ERROR(RefuseToOverwriteInputs(
       options, {options.source.model, options.source.folder, options.train}));
-  INFLUENCE_RETURN_IF_ERROR(ResultOutput::Check(options));
-  INFLUENCE_RETURN_IF_ERROR(ApplyThreads(options));
-  INFLUENCE_ASSIGN_OR_RETURN(const OpenedMethod opened,
-                             OpenFitted(options.source, options.train,
-                                        /*test=*/"", options.query_function));
-  INFLUENCE_RETURN_IF_ERROR(
-      opened.inputs.train->CheckLabels(opened.query_function));
-
-  const DataSet& samples = *opened.inputs.train;
-  const int64_t num_parameters = opened.influence->num_parameters();
-  const at::ScalarType dtype = opened.record.dtype;
-  const int64_t item_size = dtype == at::kDouble ? 8 : 4;
-  const std::vector<int64_t> shape = {samples.num_samples()};
-  const int64_t batch_size =
-      ChooseBatchSizes({.num_parameters = num_parameters,
-                        .item_size = item_size,
-                        .num_train = shape[0],
-                        .num_queries = 1,
-                        .values_per_input = samples.values_per_sample(),
-                        .values_per_score = 1},
-                       options.batch_size)
-          .train;
-  INFLUENCE_ASSIGN_OR_RETURN(
-      const std::unique_ptr<ResultOutput> output,
-      ResultOutput::Create(options, dtype, {{"", shape, {batch_size}}}));
-  INFLUENCE_ASSIGN_OR_RETURN(const std::shared_ptr<const DataSet> train,
-                             samples.WithBatchSize(batch_size));
-  console.Say(SizesText(opened, /*num_queries=*/0));
-  console.Say(absl::StrCat(
-      "plan: ", opened.record.method,
-      " in 1 pass over the training data, batches of ", batch_size, "; about ",
-      BytesText(2 * static_cast<double>(batch_size) *
-                static_cast<double>(num_parameters * item_size)),
-      " beside model, data and fit; writes ",
-      BytesText(static_cast<double>(shape[0] * item_size))));
-
-  ResultSummary summary;
-  const double scale = UnitsFactor(InfluenceMode::kUp, options.units,
-                                   opened.influence->num_fitted_samples());
-  {
-    ProgressStage stage(console.Progress(), "self", train->num_batches(),
-                        "batches");
-    int64_t row = 0;
-    for (int64_t b = 0; b < train->num_batches(); ++b) {
-      INFLUENCE_ASSIGN_OR_RETURN(const Batch batch, train->Get(b));
-      absl::Status status =
-          WriteSelf(opened, batch, row, scale, *output, summary.solves);
-      if (!status.ok()) {
-        if (absl::StrContains(status.message(), options.out)) return status;
-        return absl::Status(
-            status.code(),
-            absl::StrCat(opened.paths[0].second, ": ", status.message()));
-      }
-      row += batch.size();
-      stage.Advance();
-    }
-  }
-
-  summary.kind = "self";
-  summary.out = options.out;
-  summary.shape = shape;
-  summary.fit = SummarizeFit(opened);
-  summary.mode = InfluenceMode::kUp;
-  summary.units = options.units;
-  summary.query = QueryName(opened.query_function);
-  summary.paths = opened.paths;
-  summary.fingerprints = opened.fingerprints;
-  summary.batch_size = batch_size;
-  INFLUENCE_RETURN_IF_ERROR(output->Commit(ResultAttributes(summary)));
-  summary.seconds = absl::ToDoubleSeconds(absl::Now() - start);
-  return TellSummary(summary, options, console);
+  INFLUENCE_ASSIGN_OR_RETURN(const std::unique_ptr<ResultOutput> output,
+                             ResultOutput::Open(options));
+  return output->Explain(RunSelfInto(*output, options, start, console));
 }
 
 }  // namespace influence

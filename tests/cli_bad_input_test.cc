@@ -331,8 +331,8 @@ TEST_F(CliBadInputTest, UsageEndsWithTwo) {
                 "--rank: found '3', expected nothing with --method direct");
   ExpectFailure(Scores("--method ihm --regularization 0"), 2,
                 "--regularization: found '0', expected values > 0");
-  ExpectFailure(Scores("--method identity --resume"), 2,
-                "--resume: found an unknown option");
+  ExpectFailure(Scores("--method identity --store-gradients"), 2,
+                "--store-gradients: found an unknown option");
   ExpectFailure({"top"}, 2, "command: found 'top', expected inspect, fit");
   ExpectFailure(ScoresWith("--out", "s.csv"), 2, "--out: found");
   ExpectFailure(Scores("--method identity --by-block"), 2, "--by-block: found");

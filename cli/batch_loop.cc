@@ -1,0 +1,80 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+#include "cli/batch_loop.h"
+
+#include <cstdint>
+#include <string>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "base/progress.h"
+#include "base/status_macros.h"
+#include "cli/batch_sizes.h"
+#include "cli/console.h"
+#include "cli/options.h"
+#include "cli/plan_text.h"
+#include "cli/result_output.h"
+#include "cli/result_summary.h"
+#include "cli/resume_guard.h"
+#include "cli/run_plan.h"
+#include "nlohmann/json.hpp"
+
+namespace influence {
+
+absl::StatusOr<BatchLoop> BatchLoop::Begin(ResultOutput& output,
+                                           const RunItems& items,
+                                           const OutputOptions& out,
+                                           const RunOptions& run,
+                                           const BatchProblem& problem) {
+  BatchLoop loop;
+  loop.num_rows_ = problem.num_train;
+  loop.shard_ = out.shard;
+  INFLUENCE_ASSIGN_OR_RETURN(
+      loop.plan_json_,
+      output.Plan(items, [&]() -> absl::StatusOr<nlohmann::ordered_json> {
+        RunPlan plan;
+        plan.batch_size = ChooseBatchSizes(problem, run.batch_size).train;
+        return PlanJson(plan);
+      }));
+  INFLUENCE_ASSIGN_OR_RETURN(loop.plan_, ParsePlan(out.out, loop.plan_json_));
+  INFLUENCE_RETURN_IF_ERROR(
+      CheckBatchSize(out.out, loop.plan_, run.batch_size, problem.num_train));
+  return loop;
+}
+
+absl::Status BatchLoop::Run(
+    const std::string& stage, const ResultOutput& output,
+    ProgressReporter* progress,
+    absl::FunctionRef<absl::Status(int64_t batch, int64_t row)> write) const {
+  const int64_t size = plan_.batch_size;
+  const int64_t num_batches = (num_rows_ + size - 1) / size;
+  const Shard shard = shard_.value_or(Shard());
+  ProgressStage bar(progress, stage,
+                    (num_batches - shard.index + shard.count) / shard.count,
+                    "batches");
+  for (int64_t b = shard.index - 1; b < num_batches; b += shard.count) {
+    if (!output.HasTile(0, {b * size})) {
+      INFLUENCE_RETURN_IF_ERROR(write(b, b * size));
+    }
+    bar.Advance();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BatchLoop::Finish(ResultSummary& summary, ResultOutput& output,
+                               const RunOptions& run, absl::Time start,
+                               Console& console) const {
+  summary.complete = !shard_.has_value() || output.IsWhole();
+  if (summary.complete) {
+    const int64_t size = plan_.batch_size;
+    INFLUENCE_ASSIGN_OR_RETURN(summary.solves,
+                               output.Solves((num_rows_ + size - 1) / size));
+    INFLUENCE_RETURN_IF_ERROR(output.Commit(ResultAttributes(summary)));
+  }
+  summary.seconds = absl::ToDoubleSeconds(absl::Now() - start);
+  return TellSummary(summary, run, console);
+}
+
+}  // namespace influence

@@ -1,0 +1,66 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+//
+// A command whose result is an array of rows, computed batch by batch: which
+// batches are computed here, which are there already, and when it is whole.
+#ifndef INFLUENCE_CLI_BATCH_LOOP_H_
+#define INFLUENCE_CLI_BATCH_LOOP_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/progress.h"
+#include "cli/batch_sizes.h"
+#include "cli/console.h"
+#include "cli/options.h"
+#include "cli/result_output.h"
+#include "cli/result_summary.h"
+#include "cli/resume_guard.h"
+#include "cli/run_plan.h"
+#include "nlohmann/json.hpp"
+
+namespace influence {
+
+class BatchLoop {
+ public:
+  // Agrees with `output` on the batch size of `problem`, whose num_train is the
+  // number of rows.
+  static absl::StatusOr<BatchLoop> Begin(ResultOutput& output,
+                                         const RunItems& items,
+                                         const OutputOptions& out,
+                                         const RunOptions& run,
+                                         const BatchProblem& problem);
+
+  int64_t batch_size() const { return plan_.batch_size; }
+  const nlohmann::ordered_json& plan_json() const { return plan_json_; }
+
+  // Calls `write` for each batch of this shard whose rows are not in array 0 of
+  // `output` yet, with its first row; a step of `progress` (may be null) for
+  // each of the shard. Ends at the first error.
+  absl::Status Run(
+      const std::string& stage, const ResultOutput& output,
+      ProgressReporter* progress,
+      absl::FunctionRef<absl::Status(int64_t batch, int64_t row)> write) const;
+
+  // Commits `output` if no row is missing, and prints `summary`, which is
+  // completed here.
+  absl::Status Finish(ResultSummary& summary, ResultOutput& output,
+                      const RunOptions& run, absl::Time start,
+                      Console& console) const;
+
+ private:
+  BatchLoop() = default;
+
+  RunPlan plan_;
+  nlohmann::ordered_json plan_json_;
+  int64_t num_rows_ = 0;
+  std::optional<Shard> shard_;
+};
+
+}  // namespace influence
+
+#endif  // INFLUENCE_CLI_BATCH_LOOP_H_
