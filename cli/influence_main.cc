@@ -24,6 +24,7 @@
 #include "cli/self_command.h"
 #include "cli/spectrum_command.h"
 #include "cli/terminal_progress.h"
+#include "cli/top_command.h"
 #include "cli/usage_error.h"
 
 namespace influence {
@@ -60,6 +61,9 @@ absl::Status RunCommand(const SelfOptions& options, Console& console) {
 }
 absl::Status RunCommand(const SpectrumOptions& options, Console& console) {
   return RunSpectrum(options, console);
+}
+absl::Status RunCommand(const TopOptions& options, Console& console) {
+  return RunTop(options, console);
 }
 
 absl::Status Run(const std::vector<std::string>& arguments) {

@@ -46,6 +46,7 @@ Commands:
   scores    influence of every training sample on every query sample
   factors   the queries' half of the scores: inverse curvature times gradient
   self      influence of every training sample on itself
+  top       the most helpful and harmful training samples of each query
   spectrum  eigenvalues of a fit, and how scores depend on the regularization
 
 Example:
@@ -59,6 +60,9 @@ Or fitted once and used often:
   influence scores  --fitted fitted --train train.npz --test test.npz \
       --out scores.zarr
   influence self    --fitted fitted --train train.npz --out self.npy
+
+What the scores say:
+  influence top     --scores scores.zarr --k 10
 
 Data are .npz files with arrays x (or x0, x1, ... for several inputs) and y, or
 folders with x.npy and y.npy; the model is a TorchScript file. A result goes to
@@ -124,6 +128,18 @@ constexpr absl::string_view kSpectrumExample =
     "Example:\n"
     "  influence spectrum --fitted fitted --test test.npz \\\n"
     "      --regularizations 1e-4,1e-3,1e-2\n";
+
+constexpr absl::string_view kTopDescription =
+    "Prints the most helpful and the most harmful training samples of each "
+    "query, strongest first, from what influence scores wrote to a .zarr "
+    "store, with --top-k or without.";
+
+constexpr absl::string_view kTopExample =
+    "Example:\n"
+    "  influence top --scores scores.zarr --k 10\n"
+    "\n"
+    "A .npy file does not say what its scores are of, nor which sign helps, "
+    "and is refused.\n";
 
 // What CLI11 is used for: cutting the arguments into options and writing the
 // help. Values stay text here, so that all errors are worded in one place.
@@ -518,6 +534,42 @@ absl::StatusOr<CommandLine> ParseFit(absl::Span<const std::string> words) {
   return options;
 }
 
+// Number of samples, where it is given.
+absl::Status ParseCount(const Arguments& arguments, const std::string& name,
+                        std::optional<int64_t>& count) {
+  const auto value = arguments.Value(name);
+  if (!value.has_value()) return absl::OkStatus();
+  INFLUENCE_ASSIGN_OR_RETURN(
+      count, ParseInteger(name, *value, 1, std::numeric_limits<int64_t>::max(),
+                          "an integer >= 1"));
+  return absl::OkStatus();
+}
+
+// After all other options of scores.
+absl::Status ParseTopK(const Arguments& arguments, ScoresOptions& options) {
+  INFLUENCE_RETURN_IF_ERROR(ParseCount(arguments, "--top-k", options.top_k));
+  if (!options.top_k.has_value()) return absl::OkStatus();
+  const std::string found = Quoted(*arguments.Value("--top-k"));
+  if (options.mode == InfluenceMode::kPerturbation) {
+    return UsageError("--top-k", found, "nothing with --mode perturbation");
+  }
+  if (options.by_block) {
+    return UsageError("--top-k", found, "nothing with --by-block");
+  }
+  if (options.shard.has_value()) {
+    return UsageError("--top-k", found,
+                      "nothing with --shard: the strongest scores of a query "
+                      "are found in all of its tiles");
+  }
+  if (absl::EndsWith(options.out, ".npy")) {
+    return UsageError("--top-k",
+                      absl::StrCat(found, " with --out ", Quoted(options.out)),
+                      "a path ending in .zarr for --out: a .npy file holds one "
+                      "array");
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<CommandLine> ParseScores(absl::Span<const std::string> words) {
   Arguments arguments("scores", kScoresDescription, kScoresExample);
   AddModelOptions(arguments);
@@ -539,6 +591,9 @@ absl::StatusOr<CommandLine> ParseScores(absl::Span<const std::string> words) {
       "exchange for speed (default 0)");
   arguments.AddFlag("--by-block",
                     "Write the scores of each block, not their sum (.zarr)");
+  arguments.AddOption("--top-k", "K",
+                      "Keep only the K most helpful and harmful training "
+                      "samples of each query (.zarr)");
   AddDtypeOption(arguments);
   AddSeedOption(arguments);
   AddRunOptions(arguments);
@@ -621,6 +676,7 @@ absl::StatusOr<CommandLine> ParseScores(absl::Span<const std::string> words) {
                       "a path ending in .zarr for --out: a .npy file holds one "
                       "array");
   }
+  INFLUENCE_RETURN_IF_ERROR(ParseTopK(arguments, options));
   INFLUENCE_RETURN_IF_ERROR(ParseRunOptions(arguments, options));
   return options;
 }
@@ -715,6 +771,48 @@ absl::StatusOr<CommandLine> ParseSpectrum(absl::Span<const std::string> words) {
   return options;
 }
 
+// Of what looks at scores.
+absl::Status ParseScoresInput(const Arguments& arguments, std::string& scores) {
+  constexpr char kExpected[] = "a path ending in .zarr";
+  INFLUENCE_ASSIGN_OR_RETURN(scores, arguments.Required("--scores", kExpected));
+  while (absl::EndsWith(scores, ".zarr/")) scores.pop_back();
+  if (absl::EndsWith(scores, ".zarr")) return absl::OkStatus();
+  return UsageError(
+      "--scores", Quoted(scores),
+      absl::StrCat(kExpected, absl::EndsWith(scores, ".npy")
+                                  ? " (a .npy file does not say what its "
+                                    "scores are of, nor which sign helps)"
+                                  : ""));
+}
+
+void AddScoresInput(Arguments& arguments) {
+  arguments.AddOption("--scores", "PATH",
+                      "What influence scores has made (.zarr)");
+}
+
+void AddQuiet(Arguments& arguments) {
+  arguments.AddFlag("--quiet", "Print errors only on standard error");
+}
+
+absl::StatusOr<CommandLine> ParseTop(absl::Span<const std::string> words) {
+  Arguments arguments("top", kTopDescription, kTopExample);
+  AddScoresInput(arguments);
+  arguments.AddOption("--k", "K",
+                      "Samples of either kind for each query (default 10, or "
+                      "all there are)");
+  AddQuiet(arguments);
+  arguments.AddFlag("--json", "Print JSON on standard output");
+  INFLUENCE_ASSIGN_OR_RETURN(std::optional<std::string> help,
+                             arguments.Parse(words));
+  if (help.has_value()) return TextRequest{*std::move(help)};
+  TopOptions options;
+  INFLUENCE_RETURN_IF_ERROR(ParseScoresInput(arguments, options.scores));
+  INFLUENCE_RETURN_IF_ERROR(ParseCount(arguments, "--k", options.k));
+  options.quiet = arguments.Flag("--quiet");
+  options.json = arguments.Flag("--json");
+  return options;
+}
+
 }  // namespace
 
 absl::string_view UnitsName(Units units) {
@@ -733,7 +831,7 @@ absl::StatusOr<PerSampleFunction> ResolveQueryFunction(
 absl::StatusOr<CommandLine> ParseCommandLine(
     absl::Span<const std::string> arguments) {
   constexpr absl::string_view kExpected =
-      "inspect, fit, scores, factors, self or spectrum (influence --help "
+      "inspect, fit, scores, factors, self, spectrum or top (influence --help "
       "explains them)";
   if (arguments.empty()) return UsageError("command", "nothing", kExpected);
   const std::string& command = arguments[0];
@@ -750,6 +848,7 @@ absl::StatusOr<CommandLine> ParseCommandLine(
   if (command == "factors") return ParseFactors(rest);
   if (command == "self") return ParseSelf(rest);
   if (command == "spectrum") return ParseSpectrum(rest);
+  if (command == "top") return ParseTop(rest);
   return UsageError("command", Quoted(command), kExpected);
 }
 

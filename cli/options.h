@@ -96,6 +96,10 @@ struct ScoresOptions : RunOptions, OutputOptions {
   Units units = Units::kRaw;
   double score_tolerance = 0;  // In [0, 1); kfac and ekfac only.
   bool by_block = false;
+
+  // >= 1: only so many of the most helpful and harmful training samples of each
+  // query are kept. In mode kUp, not by block, in a .zarr store.
+  std::optional<int64_t> top_k;
 };
 
 struct FactorsOptions : RunOptions, OutputOptions {
@@ -118,6 +122,14 @@ struct SpectrumOptions : RunOptions {
   std::vector<double> regularizations;  // >= 0; two or more with test.
 };
 
+// What looks at a result needs no model.
+struct TopOptions {
+  std::string scores;        // A .zarr store.
+  std::optional<int64_t> k;  // >= 1; 10, or all there are, if not given.
+  bool quiet = false;
+  bool json = false;
+};
+
 // The user asked for text: --help, --version.
 struct TextRequest {
   std::string text;
@@ -125,7 +137,7 @@ struct TextRequest {
 
 using CommandLine =
     std::variant<TextRequest, InspectOptions, FitOptions, ScoresOptions,
-                 FactorsOptions, SelfOptions, SpectrumOptions>;
+                 FactorsOptions, SelfOptions, SpectrumOptions, TopOptions>;
 
 // `arguments`: without the program's name. Every failure is a usage error.
 absl::StatusOr<CommandLine> ParseCommandLine(

@@ -137,6 +137,47 @@ TEST(OptionsTest, ScoresTakesEveryOption) {
       1e-3);
 }
 
+TEST(OptionsTest, TopKNeedsAStoreAndOneArrayOfScores) {
+  EXPECT_FALSE(Scores(kScores).top_k.has_value());
+  const std::string store =
+      "scores --fitted f --train a --test b --out s.zarr --top-k ";
+  EXPECT_EQ(Scores(store + "7").top_k, 7);
+  EXPECT_EQ(Scores(store + "1 --resume --units loss_change").top_k, 1);
+  ExpectUsageError(Parse(store + "0"),
+                   "--top-k: found '0', expected an integer >= 1");
+  ExpectUsageError(Parse(store + "many"), "--top-k: found 'many'");
+  ExpectUsageError(Parse(store + "7 --by-block"),
+                   "--top-k: found '7', expected nothing with --by-block");
+  ExpectUsageError(
+      Parse(store + "7 --mode perturbation"),
+      "--top-k: found '7', expected nothing with --mode perturbation");
+  ExpectUsageError(Parse(store + "7 --shard 1/2"),
+                   "--top-k: found '7', expected nothing with --shard");
+  ExpectUsageError(Parse(kScores, "--top-k 7"),
+                   "--top-k: found '7' with --out 's.npy', expected a path "
+                   "ending in .zarr");
+}
+
+TEST(OptionsTest, TopTakesAStore) {
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      const CommandLine line,
+      Parse("top --scores s.zarr/ --k 3 --json --quiet"));
+  const auto& options = std::get<TopOptions>(line);
+  EXPECT_EQ(options.scores, "s.zarr");
+  EXPECT_EQ(options.k, 3);
+  EXPECT_TRUE(options.json);
+  EXPECT_TRUE(options.quiet);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const CommandLine least,
+                                 Parse("top --scores s.zarr"));
+  EXPECT_FALSE(std::get<TopOptions>(least).k.has_value());
+  ExpectUsageError(Parse("top"), "--scores: found nothing");
+  ExpectUsageError(Parse("top --scores s.npy"),
+                   "--scores: found 's.npy', expected a path ending in .zarr "
+                   "(a .npy file does not say");
+  ExpectUsageError(Parse("top --scores s.zarr --k 0"),
+                   "--k: found '0', expected an integer >= 1");
+}
+
 TEST(OptionsTest, FitTakesTheOptionsOfItsMethod) {
   INFLUENCE_ASSERT_OK_AND_ASSIGN(
       const CommandLine line,
@@ -272,10 +313,10 @@ TEST(OptionsTest, VersionNamesLibTorchToo) {
 
 TEST(OptionsTest, AnUnknownCommandNamesThoseThatExist) {
   constexpr char kExpected[] =
-      "expected inspect, fit, scores, factors, self or spectrum";
+      "expected inspect, fit, scores, factors, self, spectrum";
   ExpectUsageError(ParseCommandLine({}),
                    std::string("command: found nothing, ") + kExpected);
-  for (const std::string command : {"top", "report", "Scores"}) {
+  for (const std::string command : {"explain", "Scores"}) {
     ExpectUsageError(Parse(command),
                      "command: found '" + command + "', " + kExpected);
   }
@@ -283,7 +324,7 @@ TEST(OptionsTest, AnUnknownCommandNamesThoseThatExist) {
 
 TEST(OptionsTest, AnUnknownOptionNamesThoseThatExist) {
   for (const std::string option :
-       {"--top-k 3", "--store-gradients", "--hyperdrive", "-x"}) {
+       {"--top 3", "--store-gradients", "--hyperdrive", "-x"}) {
     const std::string name = option.substr(0, option.find(' '));
     ExpectUsageError(Parse(kScores, option),
                      name +

@@ -214,13 +214,14 @@ absl::Status ResultOutput::Begin(at::ScalarType dtype,
     guard_ = *std::move(guard);
     return absl::OkStatus();
   }
-  const int64_t item_size = dtype == at::kDouble ? 8 : 4;
   for (const ResultArray& array : arrays_) {
+    const at::ScalarType of_array = array.dtype.value_or(dtype);
+    const auto item_size = static_cast<int64_t>(c10::elementSize(of_array));
     ZarrArrayMetadata metadata;
     metadata.shape = array.shape;
     metadata.chunk_shape =
         ZarrChunkShapeForTiles(array.shape, array.tile, item_size);
-    metadata.dtype = dtype;
+    metadata.dtype = of_array;
     INFLUENCE_ASSIGN_OR_RETURN(
         ZarrArrayWriter* const writer,
         store_->AddArray(array.name, std::move(metadata)));

@@ -41,6 +41,8 @@ struct ResultArray {
 
   // What is written at a time, from the first entry on; as many as of shape.
   std::vector<int64_t> tile;
+
+  std::optional<at::ScalarType> dtype = std::nullopt;  // If not the result's.
 };
 
 // Open(), Begin(), Write() for each tile, Commit(). Not thread-safe but for

@@ -200,7 +200,8 @@ Json SharedJson(const ResultSummary& summary) {
   json["seed"] = fit.seed;
   json["loss"] = fit.loss;
   if (!summary.query.empty()) json["query_function"] = summary.query;
-  if (summary.kind == "scores") {
+  const bool top_k = summary.kind == "top_k";
+  if (summary.kind == "scores" || top_k) {
     json["score_tolerance"] = summary.score_tolerance;
   }
   json["num_parameters"] = fit.num_parameters;
@@ -208,6 +209,10 @@ Json SharedJson(const ResultSummary& summary) {
   if (summary.kind == "scores") {
     json["num_test"] = summary.shape[0];
     json["num_train"] = summary.shape[1];
+  } else if (top_k) {
+    json["num_test"] = summary.shape[0];
+    json["num_train"] = summary.num_train;
+    json["top_k"] = summary.shape[1];
   } else if (summary.kind == "factors") {
     json["num_test"] = summary.shape[0];
   } else if (summary.kind == "self") {
@@ -256,6 +261,11 @@ std::vector<std::string> SummaryLines(const ResultSummary& summary) {
   }
   if (summary.shape.empty()) {
     absl::StrAppend(&first, summary.kind);
+  } else if (summary.kind == "top_k") {
+    absl::StrAppend(&first, "the ", summary.shape[1],
+                    " most helpful and harmful of ", summary.num_train,
+                    " training samples for each of ", summary.shape[0],
+                    " queries, ", DtypeName(summary.fit.dtype));
   } else {
     absl::StrAppend(&first, DtypeName(summary.fit.dtype), " [",
                     absl::StrJoin(summary.shape, ", "), "]");
@@ -295,7 +305,9 @@ std::string SummaryJson(const ResultSummary& summary) {
     json["complete"] = summary.complete;
   }
   json["batch_size"] = summary.batch_size;
-  if (summary.kind == "scores") json["passes"] = summary.passes;
+  if (summary.kind == "scores" || summary.kind == "top_k") {
+    json["passes"] = summary.passes;
+  }
   json["seconds"] = summary.seconds;
   for (const auto& [role, path] : summary.paths) json[role] = path;
   // A path need not be UTF-8.
@@ -330,7 +342,7 @@ RunItems RunItemsOf(const ResultSummary& summary) {
   RunItems run;
   for (const char* item :
        {"kind", "dtype", "mode", "units", "method", "options", "seed", "loss",
-        "query_function", "score_tolerance", "blocks", "fingerprints",
+        "query_function", "score_tolerance", "top_k", "blocks", "fingerprints",
         "versions"}) {
     const auto found = attributes.find(item);
     run.items[item] = found == attributes.end() ? Json(nullptr) : *found;

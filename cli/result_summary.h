@@ -55,7 +55,7 @@ struct FitSummary {
 };
 
 struct ResultSummary {
-  std::string kind;  // "scores", "factors", "self", "fitted"
+  std::string kind;  // "scores", "top_k", "factors", "self", "fitted"
   std::string out;
   std::vector<int64_t> shape;             // Of each array; empty for a folder.
   std::vector<std::string> arrays;        // Names, where there are several.
@@ -68,6 +68,8 @@ struct ResultSummary {
 
   std::string query;  // As of QueryName(); empty for a fit.
   double score_tolerance = 0;
+
+  int64_t num_train = 0;  // Of kind "top_k": N; shape is [M, K].
 
   // How the queries were solved for, by block; empty if nothing iterated.
   std::vector<BlockSolveReports> solves;

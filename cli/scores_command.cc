@@ -22,6 +22,7 @@
 #include "base/status_macros.h"
 #include "base/validators.h"
 #include "calculators/tile_schedule.h"
+#include "calculators/top_k.h"
 #include "calculators/zarr_format.h"
 #include "cli/batch_sizes.h"
 #include "cli/console.h"
@@ -38,6 +39,7 @@
 #include "cli/run_inputs.h"
 #include "cli/run_plan.h"
 #include "cli/score_tiles.h"
+#include "cli/top_k_tile_sink.h"
 #include "cli/usage_error.h"
 #include "gradients/parameter_blocks.h"
 #include "influence/composable_influence.h"
@@ -112,13 +114,30 @@ int64_t Product(const std::vector<int64_t>& values, size_t begin) {
   return product;
 }
 
+// Which samples a run with --top-k keeps.
+absl::StatusOr<TopKOptions> TopKOptionsOf(const ScoresOptions& options,
+                                          const OpenedMethod& opened) {
+  const int64_t num_train = opened.inputs.train->num_samples();
+  const int64_t k = options.top_k.value_or(0);
+  if (k > num_train) {
+    return UsageError(
+        "--top-k", absl::StrCat(k),
+        absl::StrCat("at most the ", num_train, " samples of ", options.train));
+  }
+  const ScoreSign sign = SignOfScores(options.mode, options.units,
+                                      QueryName(opened.query_function));
+  return TopKOptions{.k = k, .positive_helps = sign.helps == "positive"};
+}
+
 // What the run is about, as far as it is known before the fit.
 ResultSummary SummaryOf(const ScoresOptions& options,
                         const OpenedMethod& opened, const ScoreArrays& scores) {
   ResultSummary summary;
-  summary.kind = "scores";
+  summary.kind = options.top_k.has_value() ? "top_k" : "scores";
   summary.out = options.out;
-  summary.shape = {0, 0};  // Until the arrays are known.
+  // Until the arrays are known.
+  summary.shape = {0, options.top_k.value_or(0)};
+  summary.num_train = opened.inputs.train->num_samples();
   summary.array_blocks = scores.blocks;
   summary.fit = SummarizeFit(opened);
   summary.mode = options.mode;
@@ -132,11 +151,11 @@ ResultSummary SummaryOf(const ScoresOptions& options,
 }
 
 // Bytes of all arrays.
-double SizeOf(const std::vector<ResultArray>& arrays, int64_t item_size) {
+double SizeOf(const std::vector<ResultArray>& arrays, at::ScalarType dtype) {
   double bytes = 0;
   for (const ResultArray& array : arrays) {
     bytes += static_cast<double>(Product(array.shape, 0)) *
-             static_cast<double>(item_size);
+             static_cast<double>(c10::elementSize(array.dtype.value_or(dtype)));
   }
   return bytes;
 }
@@ -196,6 +215,8 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
       scores.blocks.push_back(block.name);
     }
   }
+  INFLUENCE_ASSIGN_OR_RETURN(const TopKOptions top_k,
+                             TopKOptionsOf(options, opened));
   ResultSummary summary = SummaryOf(options, opened, scores);
   if (output.finished()) {
     INFLUENCE_ASSIGN_OR_RETURN(const ZarrAttributes attributes,
@@ -236,8 +257,11 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
   INFLUENCE_RETURN_IF_ERROR(
       CheckBatchSize(options.out, plan, options.batch_size, problem.num_train));
   if (fit != nullptr) opened.record.batch_size = plan.fit_batch_size;
-  const std::vector<ResultArray> arrays = ArraysOf(
-      scores, train_data, num_queries, plan.queries_per_pass, plan.batch_size);
+  const std::vector<ResultArray> arrays =
+      options.top_k.has_value()
+          ? TopKArrays(num_queries, top_k.k, plan.queries_per_pass)
+          : ArraysOf(scores, train_data, num_queries, plan.queries_per_pass,
+                     plan.batch_size);
   INFLUENCE_RETURN_IF_ERROR(output.Begin(dtype, arrays));
   INFLUENCE_ASSIGN_OR_RETURN(const std::shared_ptr<const DataSet> train,
                              train_data.WithBatchSize(plan.batch_size));
@@ -261,7 +285,7 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
       " over the training data, batches of ", plan.batch_size, ", ",
       plan.queries_per_pass, " queries a pass; about ",
       BytesText(method_bytes + gradient_bytes + tile_bytes),
-      " beside model and data; writes ", BytesText(SizeOf(arrays, item_size))));
+      " beside model and data; writes ", BytesText(SizeOf(arrays, dtype))));
 
   if (fit != nullptr) {
     INFLUENCE_RETURN_IF_ERROR(FitOpened(opened, console.Progress()));
@@ -287,10 +311,14 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
   int64_t num_tiles = queries.num_groups * train->num_batches();
   INFLUENCE_ASSIGN_OR_RETURN(const std::unique_ptr<TileSchedule> schedule,
                              ScheduleOf(options, num_tiles));
-  ResultTileSink sink(&output, arrays.size(), plan.queries_per_pass,
-                      plan.batch_size,
-                      UnitsFactor(options.mode, options.units,
-                                  influence->num_fitted_samples()));
+  const double scale =
+      UnitsFactor(options.mode, options.units, influence->num_fitted_samples());
+  ResultTileSink all(&output, arrays.size(), plan.queries_per_pass,
+                     plan.batch_size, scale);
+  TopKTileSink strongest(&output, top_k, plan.queries_per_pass, plan.batch_size,
+                         train->num_batches(), scale);
+  ScoreTileSink& sink =
+      options.top_k.has_value() ? static_cast<ScoreTileSink&>(strongest) : all;
   if (const absl::Status status =
           ForEachScoreTile(queries, *train, scores, *schedule, num_tiles, sink,
                            console.Progress());
