@@ -61,8 +61,7 @@ class Communicator {
   // Returns when every rank has called it.
   virtual absl::Status Barrier() = 0;
 
-  // A new counter at 0. The communicator must outlive it, and it is destroyed
-  // by every rank at the same point, as this is collective.
+  // A new counter at 0, which the communicator must outlive.
   virtual absl::StatusOr<std::unique_ptr<SharedCounter>> CreateCounter() = 0;
 
   // Not collective: ends all ranks, wherever they are, after this one has

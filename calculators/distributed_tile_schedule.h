@@ -22,14 +22,15 @@ namespace influence {
 // rank whole rows, for queries whose preparation costs more than their tiles.
 class DistributedTileSchedule : public TileSchedule {
  public:
-  // Collective, as is the destruction. kInvalidArgument, naming it, if
-  // num_tiles < 0 or run_length < 1; errors of the communicator, which must
-  // outlive the result.
+  // Collective. kInvalidArgument, naming it, if num_tiles < 0 or run_length <
+  // 1; errors of the communicator, which must outlive the result.
   static absl::StatusOr<std::unique_ptr<DistributedTileSchedule>> Create(
       Communicator& communicator, int64_t num_tiles, int64_t run_length = 1);
 
   // The first call of a run costs a FetchAdd().
   absl::StatusOr<std::optional<int64_t>> Next() override;
+
+  bool TellsProgressOfAll() const override { return true; }
 
   // Within the run that was taken last.
   std::optional<int64_t> After(int64_t tile) const override;

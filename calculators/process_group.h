@@ -14,10 +14,11 @@ namespace influence {
 
 // All ranks of this process's MPI job, or SingleProcess() where it was not
 // started as one (which the environment variables of mpirun, or of a scheduler
-// that speaks PMIx, say). Call once in a process, and before it has threads
-// that call MPI; the result must be destroyed before main() ends, as that ends
-// MPI. The members of the communicator and its counters may be called by any
-// thread, one call at a time: they see to that themselves.
+// that speaks PMIx, say). Call once in a process. The result must be destroyed
+// before main() ends, which waits for the other ranks and ends MPI: a rank that
+// has failed calls Abort() first. The members of the communicator and its
+// counters may be called by any thread, one call at a time: they see to that
+// themselves.
 //
 // Sums are exact for int64; of floating numbers they are those of
 // MPI_Allreduce. A counter is one-sided: a FetchAdd() costs microseconds

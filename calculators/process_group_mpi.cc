@@ -2,11 +2,14 @@
 //
 // JoinProcessGroup() with Open MPI's C interface.
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
@@ -66,36 +69,8 @@ absl::Status InPieces(const at::Tensor& values, const Function& function) {
 
 class MpiCounter : public SharedCounter {
  public:
-  static absl::StatusOr<std::unique_ptr<SharedCounter>> Create(int rank) {
-    const std::lock_guard<std::mutex> lock(MpiMutex());
-    int64_t* memory = nullptr;
-    MPI_Win window = MPI_WIN_NULL;
-    INFLUENCE_RETURN_IF_ERROR(StatusOf(
-        MPI_Win_allocate(rank == 0 ? sizeof(int64_t) : 0, sizeof(int64_t),
-                         MPI_INFO_NULL, MPI_COMM_WORLD,
-                         static_cast<void*>(&memory), &window),
-        "allocating a counter"));
-    INFLUENCE_RETURN_IF_ERROR(StatusOf(
-        MPI_Win_set_errhandler(window, MPI_ERRORS_RETURN), "making a counter"));
-    if (rank == 0) {
-      INFLUENCE_RETURN_IF_ERROR(StatusOf(
-          MPI_Win_lock(MPI_LOCK_EXCLUSIVE, 0, 0, window), "locking a counter"));
-      *memory = 0;
-      INFLUENCE_RETURN_IF_ERROR(
-          StatusOf(MPI_Win_unlock(0, window), "unlocking a counter"));
-    }
-    INFLUENCE_RETURN_IF_ERROR(
-        StatusOf(MPI_Barrier(MPI_COMM_WORLD), "waiting for a counter"));
-    INFLUENCE_RETURN_IF_ERROR(
-        StatusOf(MPI_Win_lock_all(0, window), "opening a counter"));
-    return std::unique_ptr<SharedCounter>(new MpiCounter(window));
-  }
-
-  ~MpiCounter() override {
-    const std::lock_guard<std::mutex> lock(MpiMutex());
-    MPI_Win_unlock_all(window_);
-    MPI_Win_free(&window_);
-  }
+  // Borrows the window, in whose memory on rank 0 the number is.
+  explicit MpiCounter(MPI_Win window) : window_(window) {}
 
   absl::StatusOr<int64_t> FetchAdd(int64_t amount) override {
     const std::lock_guard<std::mutex> lock(MpiMutex());
@@ -109,8 +84,6 @@ class MpiCounter : public SharedCounter {
   }
 
  private:
-  explicit MpiCounter(MPI_Win window) : window_(window) {}
-
   MPI_Win window_;
 };
 
@@ -139,7 +112,12 @@ class MpiCommunicator : public Communicator {
 
   // Waits for the other ranks.
   ~MpiCommunicator() override {
+    Barrier().IgnoreError();
     const std::lock_guard<std::mutex> lock(MpiMutex());
+    for (MPI_Win& window : windows_) {
+      MPI_Win_unlock_all(window);
+      MPI_Win_free(&window);
+    }
     MPI_Finalize();
   }
 
@@ -184,13 +162,52 @@ class MpiCommunicator : public Communicator {
     return result;
   }
 
+  // MPI's own barrier keeps a core busy, which the others may need for long.
   absl::Status Barrier() override {
-    const std::lock_guard<std::mutex> lock(MpiMutex());
-    return StatusOf(MPI_Barrier(MPI_COMM_WORLD), "barrier");
+    MPI_Request request = MPI_REQUEST_NULL;
+    {
+      const std::lock_guard<std::mutex> lock(MpiMutex());
+      INFLUENCE_RETURN_IF_ERROR(
+          StatusOf(MPI_Ibarrier(MPI_COMM_WORLD, &request), "barrier"));
+    }
+    while (true) {
+      int is_over = 0;
+      {
+        const std::lock_guard<std::mutex> lock(MpiMutex());
+        INFLUENCE_RETURN_IF_ERROR(StatusOf(
+            MPI_Test(&request, &is_over, MPI_STATUS_IGNORE), "barrier"));
+      }
+      if (is_over != 0) return absl::OkStatus();
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
   }
 
   absl::StatusOr<std::unique_ptr<SharedCounter>> CreateCounter() override {
-    return MpiCounter::Create(rank_);
+    const std::lock_guard<std::mutex> lock(MpiMutex());
+    int64_t* memory = nullptr;
+    MPI_Win window = MPI_WIN_NULL;
+    INFLUENCE_RETURN_IF_ERROR(StatusOf(
+        MPI_Win_allocate(rank_ == 0 ? sizeof(int64_t) : 0, sizeof(int64_t),
+                         MPI_INFO_NULL, MPI_COMM_WORLD,
+                         static_cast<void*>(&memory), &window),
+        "allocating a counter"));
+    INFLUENCE_RETURN_IF_ERROR(StatusOf(
+        MPI_Win_set_errhandler(window, MPI_ERRORS_RETURN), "making a counter"));
+    if (rank_ == 0) {
+      INFLUENCE_RETURN_IF_ERROR(StatusOf(
+          MPI_Win_lock(MPI_LOCK_EXCLUSIVE, 0, 0, window), "locking a counter"));
+      *memory = 0;
+      INFLUENCE_RETURN_IF_ERROR(
+          StatusOf(MPI_Win_unlock(0, window), "unlocking a counter"));
+    }
+    INFLUENCE_RETURN_IF_ERROR(
+        StatusOf(MPI_Barrier(MPI_COMM_WORLD), "waiting for a counter"));
+    INFLUENCE_RETURN_IF_ERROR(
+        StatusOf(MPI_Win_lock_all(0, window), "opening a counter"));
+    // To give a window back is collective, and a rank that fails would wait for
+    // the others in it.
+    windows_.push_back(window);
+    return std::make_unique<MpiCounter>(window);
   }
 
   void Abort(int exit_code) override {
@@ -204,6 +221,7 @@ class MpiCommunicator : public Communicator {
 
   const int rank_;
   const int size_;
+  std::vector<MPI_Win> windows_;  // Of all counters.
 };
 
 }  // namespace

@@ -34,6 +34,10 @@ class TileSchedule {
   // where other processes take part.
   virtual absl::StatusOr<std::optional<int64_t>> Next() = 0;
 
+  // Whether every tile below one that was handed out here has been handed out
+  // to somebody, so that it tells how far all are together.
+  virtual bool TellsProgressOfAll() const { return false; }
+
   // The smallest tile above `tile` that this object, and no other, will hand
   // out or has handed out, so that one may prepare for it; nullopt where there
   // is none, or where that is not known. Pass -1 for the first.

@@ -151,11 +151,15 @@ std::optional<TileCrew::Taken> TileCrew::Take(Lock& lock) {
       Fail(ticket, next.status());
       break;
     }
+    const int64_t tile =
+        next->has_value() ? **next : work_.rows * work_.columns;
+    // Those in between are the others'.
+    if (schedule_.TellsProgressOfAll()) num_finished_ += tile - last_tile_ - 1;
     if (!next->has_value()) {
       exhausted_ = true;
       break;
     }
-    last_tile_ = **next;
+    last_tile_ = tile;
     if (!Wants(last_tile_)) {
       ++num_finished_;
       continue;

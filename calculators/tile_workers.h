@@ -90,7 +90,8 @@ struct TileWork {
 
 // Computes and delivers the tiles that `schedule` has for this process and that
 // are wanted; advances `stage` (may be null) in the calling thread by each tile
-// that is delivered or was not wanted. Returns when all workers have ended.
+// that is delivered or was not wanted, or that others have taken, where the
+// schedule TellsProgressOfAll(). Returns when all workers have ended.
 //
 // An error stops everything: tiles before it, in the order of the schedule, are
 // still finished, those after it are not begun. So the error that is returned

@@ -366,6 +366,31 @@ TEST(TileWorkersTest, ProgressIsReportedInTheCallingThread) {
   }
 }
 
+// Every third tile, as if others had the rest.
+class OfSeveral : public TileSchedule {
+ public:
+  absl::StatusOr<std::optional<int64_t>> Next() override {
+    next_ += 3;
+    if (next_ >= kTiles) return std::nullopt;
+    return next_;
+  }
+  bool TellsProgressOfAll() const override { return true; }
+
+ private:
+  int64_t next_ = -3;
+};
+
+TEST(TileWorkersTest, ProgressIsThatOfAllWhereTheScheduleTells) {
+  Book book;
+  OfSeveral schedule;
+  Reporter reporter;
+  ProgressStage stage(&reporter, "tiles", kTiles, "tiles");
+  INFLUENCE_ASSERT_OK(
+      RunTileWorkers(book.Work(), schedule, {.num_workers = 2}, &stage));
+  EXPECT_EQ(book.delivered_.size(), 7u);
+  EXPECT_EQ(reporter.steps_, kTiles);
+}
+
 TEST(TileWorkersTest, PutsTheNumberOfThreadsBack) {
   const int before = at::get_num_threads();
   at::set_num_threads(3);
