@@ -97,6 +97,7 @@ DirectInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
                               ProgressReporter* progress) {
   DenseCurvatureOptions curvature_options;
   curvature_options.num_threads = options_.num_threads;
+  curvature_options.communicator = options_.communicator;
   INFLUENCE_ASSIGN_OR_RETURN(
       std::vector<at::Tensor> curvatures,
       FormDenseCurvature(options_.curvature, provider(), blocks(), *data,

@@ -13,6 +13,7 @@
 #include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/communicator.h"
 #include "base/progress.h"
 #include "gradients/batch_sequence.h"
 #include "gradients/gradient_provider.h"
@@ -35,6 +36,10 @@ struct DirectInfluenceOptions {
   std::optional<PerSampleFunction> query_function;
 
   int num_threads = 0;  // Of Fit(), as in DenseCurvatureOptions.
+
+  // The processes that Fit() together, likewise. The automatic regularization
+  // and the factorizations are each rank's own.
+  std::shared_ptr<Communicator> communicator = nullptr;
 };
 
 // Thread-safe after Fit(). Memory after it: 16 P_b^2 bytes a block.

@@ -11,15 +11,18 @@
 
 #include "ATen/Parallel.h"
 #include "ATen/core/grad_mode.h"
+#include "ATen/ops/full.h"
 #include "ATen/ops/zeros.h"
 #include "ATen/ops/zeros_like.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/communicator.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "base/validators.h"
 #include "gradients/batch.h"
 #include "gradients/batch_merger.h"
+#include "gradients/batch_sequence.h"
 #include "gradients/differentiable_attention.h"
 #include "gradients/factored_gradients.h"
 #include "gradients/model.h"
@@ -165,6 +168,25 @@ absl::Status AddGaussNewton(const GradientProvider& provider,
   return absl::OkStatus();
 }
 
+// The batches of `data` that are rank `rank`'s of `size` ranks.
+class BatchesOfRank : public BatchSequence {
+ public:
+  BatchesOfRank(const BatchSequence& data, int64_t rank, int64_t size)
+      : data_(data),
+        begin_(rank * data.num_batches() / size),
+        end_((rank + 1) * data.num_batches() / size) {}
+
+  int64_t num_batches() const override { return end_ - begin_; }
+  int64_t num_samples() const override { return data_.num_samples(); }
+  absl::StatusOr<Batch> Get(int64_t index) const override {
+    return data_.Get(begin_ + index);
+  }
+
+ private:
+  const BatchSequence& data_;
+  const int64_t begin_, end_;
+};
+
 // Copies the upper triangle of parameters to the lower one and averages the
 // diagonal blocks with their transposes.
 void Symmetrize(const std::vector<Slot>& slots, size_t block,
@@ -210,15 +232,21 @@ absl::StatusOr<std::vector<at::Tensor>> FormDenseCurvature(
           sums.push_back(at::zeros({block.size, block.size}, at::kDouble));
         }
         DifferentiableAttentionScope differentiable_attention;
-        ProgressStage stage(progress, "curvature", data.num_batches(),
+        const std::shared_ptr<Communicator> communicator =
+            options.communicator != nullptr
+                ? options.communicator
+                : std::shared_ptr<Communicator>(SingleProcess());
+        const BatchesOfRank mine(data, communicator->rank(),
+                                 communicator->size());
+        ProgressStage stage(progress, "curvature", mine.num_batches(),
                             "batches");
         // The factors of Gauss-Newton cost no pass a column: nothing to gain.
         BatchMergeLimits limits =
             MergeLimitsForModel(provider.model().num_parameters());
         if (curvature == Curvature::kGaussNewton) limits.max_samples = 0;
-        BatchMerger merger(data, limits);
+        BatchMerger merger(mine, limits);
         int64_t num_samples = 0;
-        while (true) {
+        while (mine.num_batches() > 0) {
           INFLUENCE_ASSIGN_OR_RETURN(std::optional<MergedBatch> merged,
                                      merger.Next());
           if (!merged.has_value()) break;
@@ -231,7 +259,11 @@ absl::StatusOr<std::vector<at::Tensor>> FormDenseCurvature(
           num_samples += batch.size();
           for (int64_t i = 0; i < merged->num_batches; ++i) stage.Advance();
         }
+        const at::Tensor count = at::full({1}, num_samples, at::kLong);
+        INFLUENCE_RETURN_IF_ERROR(communicator->AllReduceSum(count));
+        num_samples = count.item<int64_t>();
         for (size_t b = 0; b < sums.size(); ++b) {
+          INFLUENCE_RETURN_IF_ERROR(communicator->AllReduceSum(sums[b]));
           sums[b].div_(static_cast<double>(num_samples));
           Symmetrize(slots, b, sums[b]);
           INFLUENCE_RETURN_IF_ERROR(ValidateFinite(

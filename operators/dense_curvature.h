@@ -5,10 +5,12 @@
 #ifndef INFLUENCE_OPERATORS_DENSE_CURVATURE_H_
 #define INFLUENCE_OPERATORS_DENSE_CURVATURE_H_
 
+#include <memory>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/statusor.h"
+#include "base/communicator.h"
 #include "base/progress.h"
 #include "gradients/batch_sequence.h"
 #include "gradients/gradient_provider.h"
@@ -21,6 +23,11 @@ struct DenseCurvatureOptions {
   // At most this many of LibTorch's threads share the columns, each with a
   // graph of its own; 0 means all of them. Changes nothing but rounding.
   int num_threads = 0;
+
+  // The processes that form the curvature together, as of KroneckerFitOptions:
+  // each sums its share of the batches, and one all-reduce a block gives every
+  // rank all of it. Null means this one alone.
+  std::shared_ptr<Communicator> communicator = nullptr;
 };
 
 // The diagonal block C_b [P_b, P_b] of C for each of `blocks`, in their order:

@@ -14,6 +14,9 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "base/communicator.h"
+#include "base/status_macros.h"
+#include "base/thread_team.h"
 #include "gmock/gmock.h"
 #include "gradients/autograd_gradient_provider.h"
 #include "gradients/batch.h"
@@ -132,6 +135,34 @@ TEST_P(DenseCurvatureTest, IsIndependentOfBatchSizeAndThreads) {
           FormDenseCurvature(GetParam(), *provider_, blocks, Data(batch_size),
                              options));
       EXPECT_THAT(formed[0], TensorNear(expected[0], 1e-14));
+    }
+  }
+}
+
+TEST_P(DenseCurvatureTest, RanksFormItTogether) {
+  const auto blocks = ParameterBlocks::Create(*model_, BlockStructure::kLayer);
+  const TensorBatchSequence data = Data(2);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      const std::vector<at::Tensor> alone,
+      FormDenseCurvature(GetParam(), *provider_, blocks, data));
+  for (const int size : {2, 6}) {  // Of 4 batches.
+    std::vector<std::vector<at::Tensor>> formed(size);
+    INFLUENCE_ASSERT_OK(FirstError(
+        RunThreadTeam(size, [&](Communicator& communicator) -> absl::Status {
+          DenseCurvatureOptions options;
+          options.communicator = std::shared_ptr<Communicator>(
+              std::shared_ptr<void>(), &communicator);
+          INFLUENCE_ASSIGN_OR_RETURN(formed[communicator.rank()],
+                                     FormDenseCurvature(GetParam(), *provider_,
+                                                        blocks, data, options));
+          return absl::OkStatus();
+        })));
+    for (const std::vector<at::Tensor>& of_rank : formed) {
+      ASSERT_EQ(of_rank.size(), alone.size());
+      for (size_t b = 0; b < alone.size(); ++b) {
+        EXPECT_THAT(of_rank[b], TensorNear(alone[b], 1e-13));
+        EXPECT_TRUE(at::equal(of_rank[b], formed[0][b]));
+      }
     }
   }
 }
