@@ -2,6 +2,7 @@
 #include "cli/batch_loop.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/functional/function_ref.h"
@@ -19,6 +20,7 @@
 #include "cli/result_summary.h"
 #include "cli/resume_guard.h"
 #include "cli/run_plan.h"
+#include "cli/work_share.h"
 #include "nlohmann/json.hpp"
 
 namespace influence {
@@ -30,7 +32,7 @@ absl::StatusOr<BatchLoop> BatchLoop::Begin(ResultOutput& output,
                                            const BatchProblem& problem) {
   BatchLoop loop;
   loop.num_rows_ = problem.num_train;
-  loop.shard_ = out.shard;
+  loop.options_ = out;
   INFLUENCE_ASSIGN_OR_RETURN(
       loop.plan_json_,
       output.Plan(items, [&]() -> absl::StatusOr<nlohmann::ordered_json> {
@@ -50,23 +52,33 @@ absl::Status BatchLoop::Run(
     absl::FunctionRef<absl::Status(int64_t batch, int64_t row)> write) const {
   const int64_t size = plan_.batch_size;
   const int64_t num_batches = (num_rows_ + size - 1) / size;
-  const Shard shard = shard_.value_or(Shard());
-  ProgressStage bar(progress, stage,
-                    (num_batches - shard.index + shard.count) / shard.count,
-                    "batches");
-  for (int64_t b = shard.index - 1; b < num_batches; b += shard.count) {
-    if (!output.HasTile(0, {b * size})) {
-      INFLUENCE_RETURN_IF_ERROR(write(b, b * size));
+  INFLUENCE_ASSIGN_OR_RETURN(const WorkShare share,
+                             ShareWork(options_, num_batches));
+  ProgressStage bar(progress, stage, share.num_tiles, "batches");
+  int64_t last_batch = -1;
+  while (true) {
+    INFLUENCE_ASSIGN_OR_RETURN(const std::optional<int64_t> batch,
+                               share.schedule->Next());
+    const int64_t reached = batch.value_or(num_batches);
+    // Those in between are the others'.
+    if (share.schedule->TellsProgressOfAll()) {
+      bar.Advance(reached - last_batch - 1);
+    }
+    last_batch = reached;
+    if (!batch.has_value()) return absl::OkStatus();
+    if (!output.HasTile(0, {*batch * size})) {
+      INFLUENCE_RETURN_IF_ERROR(write(*batch, *batch * size));
     }
     bar.Advance();
   }
-  return absl::OkStatus();
 }
 
 absl::Status BatchLoop::Finish(ResultSummary& summary, ResultOutput& output,
                                const RunOptions& run, absl::Time start,
                                Console& console) const {
-  summary.complete = !shard_.has_value() || output.IsWhole();
+  INFLUENCE_ASSIGN_OR_RETURN(const bool finishes, FinishShares());
+  if (!finishes) return absl::OkStatus();
+  summary.complete = !options_.shard.has_value() || output.IsWhole();
   if (summary.complete) {
     const int64_t size = plan_.batch_size;
     INFLUENCE_ASSIGN_OR_RETURN(summary.solves,

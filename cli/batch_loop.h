@@ -38,9 +38,10 @@ class BatchLoop {
   int64_t batch_size() const { return plan_.batch_size; }
   const nlohmann::ordered_json& plan_json() const { return plan_json_; }
 
-  // Calls `write` for each batch of this shard whose rows are not in array 0 of
-  // `output` yet, with its first row; a step of `progress` (may be null) for
-  // each of the shard. Ends at the first error.
+  // Calls `write` for each batch of this shard, or that the job leaves to this
+  // rank, whose rows are not in array 0 of `output` yet, with its first row; a
+  // step of `progress` (may be null) for each of the shard, or of the job. Ends
+  // at the first error. Collective in a job, as is Finish().
   absl::Status Run(
       const std::string& stage, const ResultOutput& output,
       ProgressReporter* progress,
@@ -58,7 +59,7 @@ class BatchLoop {
   RunPlan plan_;
   nlohmann::ordered_json plan_json_;
   int64_t num_rows_ = 0;
-  std::optional<Shard> shard_;
+  OutputOptions options_;
 };
 
 }  // namespace influence

@@ -11,6 +11,8 @@
 #include "base/status_macros.h"
 #include "cli/console.h"
 #include "cli/fitted_source.h"
+#include "cli/job.h"
+#include "cli/method_factory.h"
 #include "cli/options.h"
 #include "cli/plan_text.h"
 #include "cli/result_output.h"
@@ -24,7 +26,12 @@ absl::Status RunFit(const FitOptions& options, Console& console) {
   const FitSource& source = options.source;
   INFLUENCE_RETURN_IF_ERROR(
       RefuseToOverwriteInputs(options, {source.model, source.train}));
-  INFLUENCE_RETURN_IF_ERROR(CheckFittedOutput(options));
+  // One rank writes, and fits alone what ranks cannot fit together; the others
+  // then have nothing to do but to wait for it at the end of the job.
+  if (IsFirstRank()) INFLUENCE_RETURN_IF_ERROR(CheckFittedOutput(options));
+  if (!FitsTogether(source.method.method) && !IsFirstRank()) {
+    return absl::OkStatus();
+  }
   INFLUENCE_RETURN_IF_ERROR(ApplyThreads(options));
   INFLUENCE_ASSIGN_OR_RETURN(
       OpenedMethod opened,
@@ -40,6 +47,7 @@ absl::Status RunFit(const FitOptions& options, Console& console) {
                            " beside model, data and gradients"));
 
   INFLUENCE_RETURN_IF_ERROR(FitOpened(opened, console.Progress()));
+  if (!IsFirstRank()) return absl::OkStatus();
   INFLUENCE_RETURN_IF_ERROR(SaveFitted(opened, options));
 
   ResultSummary summary;

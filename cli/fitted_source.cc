@@ -1,6 +1,7 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #include "cli/fitted_source.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -17,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "base/communicator.h"
 #include "base/progress.h"
 #include "base/status_macros.h"
 #include "base/validators.h"
@@ -26,6 +28,7 @@
 #include "cli/batch_sizes.h"
 #include "cli/data_set.h"
 #include "cli/interruption.h"
+#include "cli/job.h"
 #include "cli/method_factory.h"
 #include "cli/method_options.h"
 #include "cli/options.h"
@@ -143,17 +146,23 @@ absl::Status AddInput(const std::string& role, const std::string& path,
   return absl::OkStatus();
 }
 
-// Batches of the fit: as large as memory allows, whatever is scored later.
-int64_t FitBatchSize(const DataSet& train, int64_t num_parameters,
-                     int64_t item_size, const RunOptions& run) {
-  return ChooseBatchSizes({.num_parameters = num_parameters,
-                           .item_size = item_size,
-                           .num_train = train.num_samples(),
-                           .num_queries = 1,
-                           .values_per_input = train.values_per_sample(),
-                           .values_per_score = 1},
-                          run.batch_size)
-      .train;
+// Batches of the fit: as large as memory allows, whatever is scored later, but
+// at least one for each rank that takes part.
+int64_t FitBatchSize(const DataSet& train, Method method,
+                     int64_t num_parameters, int64_t item_size,
+                     const RunOptions& run) {
+  const int64_t size =
+      ChooseBatchSizes({.num_parameters = num_parameters,
+                        .item_size = item_size,
+                        .num_train = train.num_samples(),
+                        .num_queries = 1,
+                        .values_per_input = train.values_per_sample(),
+                        .values_per_score = 1},
+                       run.batch_size)
+          .train;
+  const int64_t ranks = FitsTogether(method) ? Job()->size() : 1;
+  if (run.batch_size.has_value()) return size;
+  return std::min(size, (train.num_samples() + ranks - 1) / ranks);
 }
 
 }  // namespace
@@ -187,9 +196,9 @@ absl::StatusOr<OpenedMethod> OpenUnfitted(const FitSource& source,
   record.method = std::string(MethodName(source.method.method));
   record.options = source.method.values;
   record.seed = source.seed;
-  record.batch_size =
-      FitBatchSize(*opened.inputs.train, opened.influence->num_parameters(),
-                   source.dtype == at::kDouble ? 8 : 4, run);
+  record.batch_size = FitBatchSize(*opened.inputs.train, opened.method,
+                                   opened.influence->num_parameters(),
+                                   source.dtype == at::kDouble ? 8 : 4, run);
   record.covered_share = opened.inputs.provider->coverage().covered_share();
   if (!test.empty()) {
     INFLUENCE_RETURN_IF_ERROR(AddInput("test", test, opened));

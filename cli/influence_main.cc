@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <fstream>
 #include <iostream>
 #include <string>
 #include <variant>
@@ -13,12 +14,14 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/freed_memory.h"
+#include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "cli/console.h"
 #include "cli/factors_command.h"
 #include "cli/fit_command.h"
 #include "cli/inspect_command.h"
 #include "cli/interruption.h"
+#include "cli/job.h"
 #include "cli/options.h"
 #include "cli/scores_command.h"
 #include "cli/self_command.h"
@@ -69,9 +72,11 @@ absl::Status RunCommand(const TopOptions& options, Console& console) {
 absl::Status Run(const std::vector<std::string>& arguments) {
   const absl::StatusOr<CommandLine> line = ParseCommandLine(arguments);
   if (!line.ok()) return line.status();
-  const auto console = [](bool quiet) {
-    return Console(&std::cout, &std::cerr, DetectTerminal(STDERR_FILENO),
-                   quiet);
+  // Of a job one rank speaks.
+  std::ofstream nowhere("/dev/null");
+  const auto console = [&](bool quiet) {
+    return Console(IsFirstRank() ? &std::cout : &nowhere, &std::cerr,
+                   DetectTerminal(STDERR_FILENO), quiet || !IsFirstRank());
   };
   if (const auto* request = std::get_if<TextRequest>(&*line)) {
     Console text = console(/*quiet=*/true);
@@ -99,11 +104,17 @@ int main(int argc, char** argv) {
   influence::HandleInterruptions();
   // Writing to a closed pipe shall be an error that can be reported.
   signal(SIGPIPE, SIG_IGN);
-  const absl::Status status = influence::CatchTorch("influence", [&] {
-    return influence::Run(std::vector<std::string>(argv + 1, argv + argc));
-  });
+  const absl::Status status =
+      influence::CatchTorch("influence", [&]() -> absl::Status {
+        INFLUENCE_RETURN_IF_ERROR(influence::JoinJob());
+        return influence::Run(std::vector<std::string>(argv + 1, argv + argc));
+      });
+  const int exit_code = influence::ExitCode(status);
   if (!status.ok()) {
-    std::cerr << influence::ErrorLine(status) << std::endl;
+    const std::string line = influence::ErrorLine(status);
+    influence::EndJob(line, exit_code);
+    std::cerr << line << std::endl;
   }
-  return influence::ExitCode(status);
+  influence::LeaveJob();
+  return exit_code;
 }

@@ -28,6 +28,7 @@ struct State {
   absl::Mutex mutex;
   std::string path ABSL_GUARDED_BY(mutex);  // Empty where there is none.
   bool keep ABSL_GUARDED_BY(mutex) = false;
+  bool expects_termination ABSL_GUARDED_BY(mutex) = false;
 };
 
 // Never destroyed: the watching thread may outlive main().
@@ -71,6 +72,7 @@ void WriteAll(int descriptor, absl::string_view text) {
       if (!std::filesystem::exists(state.path, error)) break;
     }
   }
+  if (signal == SIGTERM && state.expects_termination) _exit(kExitFailure);
   // The bar that may be on the terminal stays, the error gets its own line.
   WriteAll(STDERR_FILENO,
            absl::StrCat(isatty(STDERR_FILENO) == 1 ? "\n" : "",
@@ -100,6 +102,12 @@ void HandleInterruptions() {
     }
     EndProcess(signal);
   }).detach();
+}
+
+void ExpectTermination() {
+  State& state = GlobalState();
+  absl::MutexLock lock(&state.mutex);
+  state.expects_termination = true;
 }
 
 absl::StatusOr<std::unique_ptr<InterruptibleFile>> InterruptibleFile::Create(

@@ -19,6 +19,10 @@ namespace influence {
 // before any other thread is started.
 void HandleInterruptions();
 
+// From here on SIGTERM ends the process without a line: whoever sends it to all
+// ranks of a job has said why.
+void ExpectTermination();
+
 // A file, or a folder with all that is in it, that must not outlive an
 // interruption. One at a time in a process.
 class InterruptibleFile {

@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "base/status_macros.h"
+#include "cli/job.h"
 #include "cli/method_options.h"
 #include "cli/options.h"
 #include "cli/usage_error.h"
@@ -69,6 +70,7 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>> Create(
       options.regularization = method.regularization;
       options.query_function = query_function;
       options.num_threads = run.num_threads.value_or(0);
+      options.communicator = Job();
       return DirectInfluence::Create(std::move(provider), std::move(blocks),
                                      options);
     }
@@ -122,6 +124,7 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>> Create(
       options.seed = source.seed;
       options.regularization = method.regularization;
       options.query_function = query_function;
+      options.communicator = Job();
       return KroneckerInfluence::Create(std::move(provider), options);
     }
     case Method::kInverseHarmonicMean: {
@@ -188,6 +191,11 @@ absl::Status ExplainFitError(const std::string& file,
   }
   return absl::Status(status.code(),
                       absl::StrCat(file, ": ", status.message()));
+}
+
+bool FitsTogether(Method method) {
+  return method == Method::kDirect || method == Method::kKfac ||
+         method == Method::kEkfac;
 }
 
 bool KeepsFactors(Method method) {

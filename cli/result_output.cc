@@ -21,6 +21,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
+#include "base/communicator.h"
 #include "base/status_macros.h"
 #include "base/validators.h"
 #include "calculators/folder_writer.h"
@@ -29,9 +30,11 @@
 #include "calculators/zarr_format.h"
 #include "calculators/zarr_store_writer.h"
 #include "cli/interruption.h"
+#include "cli/job.h"
 #include "cli/options.h"
 #include "cli/resume_guard.h"
 #include "cli/solve_reports_json.h"
+#include "cli/usage_error.h"
 #include "influence/prepared_queries.h"
 #include "nlohmann/json.hpp"
 
@@ -119,6 +122,12 @@ absl::Status RefuseToOverwriteInputs(const OutputOptions& options,
 absl::StatusOr<std::unique_ptr<ResultOutput>> ResultOutput::Open(
     const OutputOptions& options) {
   std::unique_ptr<ResultOutput> output(new ResultOutput(options));
+  if (Job()->size() > 1 && !IsZarrPath(options.out)) {
+    return UsageError(
+        "--out",
+        absl::StrCat(options.out, " for ", Job()->size(), " processes"),
+        "a path ending in .zarr, which several can write");
+  }
   absl::Status status =
       IsZarrPath(options.out)
           ? output->OpenStore()
@@ -129,9 +138,24 @@ absl::StatusOr<std::unique_ptr<ResultOutput>> ResultOutput::Open(
 }
 
 absl::Status ResultOutput::OpenStore() {
+  const std::shared_ptr<Communicator> job = Job();
+  if (job->size() == 1) return OpenStoreAs(options_.shard.has_value());
+  // One rank sees, like a process of its own, whether the place is free, and
+  // makes it so; then all go on there.
+  if (IsFirstRank()) {
+    INFLUENCE_RETURN_IF_ERROR(OpenStoreAs(/*shared=*/false));
+    store_ = nullptr;
+    guard_ = nullptr;
+    kept_ = false;
+  }
+  INFLUENCE_RETURN_IF_ERROR(job->Barrier());
+  return OpenStoreAs(/*shared=*/true);
+}
+
+absl::Status ResultOutput::OpenStoreAs(bool shared) {
   FolderWriterOptions folder;
   folder.overwrite = options_.overwrite;
-  folder.shared = options_.shard.has_value();
+  folder.shared = shared;
   const bool goes_on = options_.resume || folder.shared;
   if (goes_on) {
     folder.unfinished = UnfinishedRun::kContinue;

@@ -51,7 +51,8 @@ struct ResultArray {
 class ResultOutput {
  public:
   // Takes possession of the place: of several processes one, or all that have
-  // asked for a shard, whose runs share a store. What an unfinished run has
+  // asked for a shard, whose runs share a store, or are ranks of one job
+  // (collective, then, and for stores only). What an unfinished run has
   // left of a store is gone on with (options.resume, options.shard), removed
   // (options.overwrite, or no tile in it), or kAlreadyExists. Errors of a path
   // that cannot be written to or already has something. Messages begin with the
@@ -115,6 +116,9 @@ class ResultOutput {
   explicit ResultOutput(const OutputOptions& options) : options_(options) {}
 
   absl::Status OpenStore();
+
+  // As the only process that writes the store, or as one of several.
+  absl::Status OpenStoreAs(bool shared);
 
   // Leaves the unfinished store where it is.
   void Keep();

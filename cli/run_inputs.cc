@@ -17,6 +17,7 @@
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "cli/data_set.h"
+#include "cli/job.h"
 #include "cli/options.h"
 #include "gradients/batch.h"
 #include "gradients/capturing_gradient_provider.h"
@@ -41,9 +42,8 @@ absl::Status InFile(absl::string_view file, absl::string_view argument,
 
 absl::Status ApplyThreads(const RunOptions& options) {
   return CatchTorch("--threads", [&]() -> absl::Status {
-    if (options.num_threads.has_value()) {
-      at::set_num_threads(*options.num_threads);
-    }
+    const int num_threads = options.num_threads.value_or(ThreadsPerRank());
+    if (num_threads > 0) at::set_num_threads(num_threads);
     return absl::OkStatus();
   });
 }

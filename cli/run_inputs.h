@@ -33,7 +33,8 @@ struct RunInputs {
   std::shared_ptr<const CapturingGradientProvider> provider;
 };
 
-// Applies options.num_threads to the process.
+// Applies options.num_threads to the process; where it is not given, the ranks
+// of a job share the machine's cores.
 absl::Status ApplyThreads(const RunOptions& options);
 
 // A model that can be used: its samples depend on nothing but themselves.

@@ -162,11 +162,16 @@ absl::Status ForEachScoreTile(const QueryGroups& queries,
                               ProgressReporter* progress) {
   ProgressStage stage(progress, "influences", num_tiles, "tiles");
   const int64_t columns = train.num_batches();
+  int64_t last_tile = -1;
   int64_t prepared_group = -1;
   std::unique_ptr<const PreparedQueries> prepared;
   while (true) {
     INFLUENCE_ASSIGN_OR_RETURN(const std::optional<int64_t> tile,
                                schedule.Next());
+    const int64_t reached = tile.value_or(queries.num_groups * columns);
+    // Those in between are the others'.
+    if (schedule.TellsProgressOfAll()) stage.Advance(reached - last_tile - 1);
+    last_tile = reached;
     if (!tile.has_value()) return absl::OkStatus();
     const int64_t group = *tile / columns;
     const int64_t column = *tile % columns;

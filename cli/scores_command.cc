@@ -19,9 +19,9 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/communicator.h"
 #include "base/status_macros.h"
 #include "base/validators.h"
-#include "calculators/tile_schedule.h"
 #include "calculators/top_k.h"
 #include "calculators/zarr_format.h"
 #include "cli/batch_sizes.h"
@@ -29,6 +29,7 @@
 #include "cli/data_set.h"
 #include "cli/factor_file.h"
 #include "cli/fitted_source.h"
+#include "cli/job.h"
 #include "cli/method_factory.h"
 #include "cli/method_options.h"
 #include "cli/options.h"
@@ -41,6 +42,7 @@
 #include "cli/score_tiles.h"
 #include "cli/top_k_tile_sink.h"
 #include "cli/usage_error.h"
+#include "cli/work_share.h"
 #include "gradients/parameter_blocks.h"
 #include "influence/composable_influence.h"
 #include "influence/influence_mode.h"
@@ -160,19 +162,11 @@ double SizeOf(const std::vector<ResultArray>& arrays, at::ScalarType dtype) {
   return bytes;
 }
 
-// The tiles that are to be computed here, of `num_tiles` in all, which becomes
-// how many they are.
-absl::StatusOr<std::unique_ptr<TileSchedule>> ScheduleOf(
-    const ScoresOptions& options, int64_t& num_tiles) {
-  if (!options.shard.has_value()) {
-    return std::make_unique<CounterTileSchedule>(num_tiles);
-  }
-  INFLUENCE_ASSIGN_OR_RETURN(
-      std::unique_ptr<ShardTileSchedule> schedule,
-      ShardTileSchedule::Create(num_tiles, options.shard->index,
-                                options.shard->count));
-  num_tiles = schedule->num_tiles();
-  return schedule;
+// Samples a batch, so that each of several ranks has a few tiles of every row.
+int64_t LargestSharedBatch(int64_t num_train, int ranks) {
+  constexpr int kTilesPerRank = 4;
+  const int64_t tiles = ranks == 1 ? 1 : int64_t{ranks} * kTilesPerRank;
+  return (num_train + tiles - 1) / tiles;
 }
 
 absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
@@ -243,15 +237,20 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
   }
   INFLUENCE_ASSIGN_OR_RETURN(
       summary.plan,
-      output.Plan(RunItemsOf(summary),
-                  [&]() -> absl::StatusOr<nlohmann::ordered_json> {
-                    RunPlan plan =
-                        PlanQueries(problem, options.batch_size, keeps_factors);
-                    if (fit != nullptr) {
-                      plan.fit_batch_size = opened.record.batch_size;
-                    }
-                    return PlanJson(plan);
-                  }));
+      output.Plan(
+          RunItemsOf(summary), [&]() -> absl::StatusOr<nlohmann::ordered_json> {
+            RunPlan plan =
+                PlanQueries(problem, options.batch_size, keeps_factors);
+            const int64_t most =
+                LargestSharedBatch(problem.num_train, Job()->size());
+            if (!options.batch_size.has_value() && plan.batch_size > most) {
+              plan = PlanQueries(problem, most, keeps_factors);
+            }
+            if (fit != nullptr) {
+              plan.fit_batch_size = opened.record.batch_size;
+            }
+            return PlanJson(plan);
+          }));
   INFLUENCE_ASSIGN_OR_RETURN(const RunPlan plan,
                              ParsePlan(options.out, summary.plan));
   INFLUENCE_RETURN_IF_ERROR(
@@ -308,9 +307,15 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
     queries = keeps_factors ? GroupsOfFactors(influence, test, group)
                             : BatchesOfQueries(influence, test);
   }
-  int64_t num_tiles = queries.num_groups * train->num_batches();
-  INFLUENCE_ASSIGN_OR_RETURN(const std::unique_ptr<TileSchedule> schedule,
-                             ScheduleOf(options, num_tiles));
+  // To solve for queries costs more than what comes of it, and the strongest
+  // are known when a row is over: whole rows.
+  const int64_t columns = train->num_batches();
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const WorkShare share,
+      ShareWork(options, queries.num_groups * columns,
+                /*run_length=*/keeps_factors || options.top_k.has_value()
+                    ? columns
+                    : 1));
   const double scale =
       UnitsFactor(options.mode, options.units, influence->num_fitted_samples());
   ResultTileSink all(&output, arrays.size(), plan.queries_per_pass,
@@ -320,8 +325,8 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
   ScoreTileSink& sink =
       options.top_k.has_value() ? static_cast<ScoreTileSink&>(strongest) : all;
   if (const absl::Status status =
-          ForEachScoreTile(queries, *train, scores, *schedule, num_tiles, sink,
-                           console.Progress());
+          ForEachScoreTile(queries, *train, scores, *share.schedule,
+                           share.num_tiles, sink, console.Progress());
       !status.ok()) {
     // The disk's errors name the output; all others come from the model.
     if (absl::StrContains(status.message(), options.out)) return status;
@@ -329,6 +334,8 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
                                                     ": ", status.message()));
   }
 
+  INFLUENCE_ASSIGN_OR_RETURN(const bool finishes, FinishShares());
+  if (!finishes) return absl::OkStatus();
   summary.shape = arrays[0].shape;
   for (const ResultArray& array : arrays) {
     if (!array.name.empty()) summary.arrays.push_back(array.name);

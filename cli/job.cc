@@ -1,0 +1,68 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+#include "cli/job.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <iostream>
+#include <memory>
+#include <thread>
+
+#include "absl/status/status.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "base/communicator.h"
+#include "base/status_macros.h"
+#include "calculators/process_group.h"
+#include "cli/interruption.h"
+
+namespace influence {
+namespace {
+
+constexpr absl::Duration kPrecedence = absl::Milliseconds(500);
+
+// Never destroyed: LeaveJob() does what is to be done at the end.
+std::shared_ptr<Communicator>& GlobalJob() {
+  static auto* const job =
+      new std::shared_ptr<Communicator>(SingleProcess().release());
+  return *job;
+}
+
+}  // namespace
+
+absl::Status JoinJob() {
+  INFLUENCE_ASSIGN_OR_RETURN(GlobalJob(), JoinProcessGroup());
+  if (GlobalJob()->size() > 1) ExpectTermination();
+  return absl::OkStatus();
+}
+
+void LeaveJob() {
+  GlobalJob() = std::shared_ptr<Communicator>(SingleProcess().release());
+}
+
+void EndJob(absl::string_view line, int exit_code) {
+  Communicator& job = *GlobalJob();
+  if (job.size() == 1) return;
+  if (job.rank() != 0) absl::SleepFor(kPrecedence);
+  std::cerr << line << std::endl;
+  job.Abort(exit_code);
+}
+
+std::shared_ptr<Communicator> Job() { return GlobalJob(); }
+
+bool IsFirstRank() { return GlobalJob()->rank() == 0; }
+
+int ThreadsPerRank() {
+  if (GlobalJob()->size() == 1) return 0;
+  const int cores =
+      std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const char* const found = std::getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
+  int ranks = 0;
+  if (found == nullptr || !absl::SimpleAtoi(found, &ranks) || ranks < 1) {
+    ranks = GlobalJob()->size();
+  }
+  return std::max(1, cores / ranks);
+}
+
+}  // namespace influence

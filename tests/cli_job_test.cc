@@ -1,0 +1,309 @@
+// Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
+//
+// The `influence` program as a job of several processes, started by mpirun: the
+// numbers of a single process, whatever happens to a rank.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <random>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "ATen/core/Tensor.h"
+#include "ATen/ops/cat.h"
+#include "ATen/ops/equal.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gradients/batch.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+#include "tests/support/cli_problem.h"
+#include "tests/support/golden_case.h"
+#include "tests/support/influence_command.h"
+#include "tests/support/tensor_matchers.h"
+
+namespace influence {
+namespace {
+
+namespace fs = std::filesystem;
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr int kSeed = 20261123;
+
+std::string ReadText(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+// mpirun with the program as root, more ranks than cores allowed.
+class RunningJob {
+ public:
+  RunningJob(int ranks, const std::string& folder,
+             const std::vector<std::string>& arguments)
+      : out_(folder + "/job.out"), err_(folder + "/job.err") {
+    std::vector<std::string> words = {
+        "mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none",
+        "-n",     absl::StrCat(ranks),   "cli/influence"};
+    words.insert(words.end(), arguments.begin(), arguments.end());
+    std::vector<char*> pointers;
+    pointers.reserve(words.size() + 1);
+    for (std::string& word : words) pointers.push_back(word.data());
+    pointers.push_back(nullptr);
+    process_ = fork();
+    if (process_ == 0) {
+      for (const auto& [path, descriptor] :
+           {std::pair(out_.c_str(), STDOUT_FILENO),
+            std::pair(err_.c_str(), STDERR_FILENO)}) {
+        const int file = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+        if (file < 0 || dup2(file, descriptor) < 0) _exit(127);
+      }
+      execvp("mpirun", pointers.data());
+      _exit(127);
+    }
+  }
+
+  // The ranks' processes, which are mpirun's children.
+  std::vector<int> Ranks() const {
+    std::vector<int> ranks;
+    std::ifstream children(
+        absl::StrCat("/proc/", process_, "/task/", process_, "/children"));
+    for (int child; children >> child;) {
+      const std::string name = ReadText(absl::StrCat("/proc/", child, "/comm"));
+      if (absl::StartsWith(name, "influence")) ranks.push_back(child);
+    }
+    return ranks;
+  }
+
+  bool HasEnded() {
+    if (process_ != 0 && waitpid(process_, &status_, WNOHANG) == process_) {
+      process_ = 0;
+    }
+    return process_ == 0;
+  }
+
+  CommandResult Wait() {
+    if (process_ != 0) waitpid(process_, &status_, 0);
+    process_ = 0;
+    return {WIFEXITED(status_) ? WEXITSTATUS(status_) : 128 + WTERMSIG(status_),
+            ReadText(out_), ReadText(err_)};
+  }
+
+ private:
+  std::string out_, err_;
+  int process_ = 0;
+  int status_ = 0;
+};
+
+// Samples enough for a few dozen tiles.
+class CliJobTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    // mpirun's sockets want a short path.
+    char folder[] = "/tmp/mpi.XXXXXX";
+    temporary_ = mkdtemp(folder);
+    setenv("TMPDIR", temporary_.c_str(), 1);
+    problem_ = LoadCliProblem("mlp");
+    const Batch small = GoldenTrainBatch(problem_.golden, problem_.arrays);
+    Batch large = small;
+    std::vector<at::Tensor> inputs, labels;
+    for (int copy = 0; copy < 12; ++copy) {
+      inputs.push_back(small.x[0].mul(1 + 0.05 * copy));
+      labels.push_back(small.y);
+    }
+    large.x = {at::cat(inputs)};
+    large.y = at::cat(labels);
+    WriteDataFolder(problem_.Path("large"), problem_.golden, large);
+  }
+
+  void TearDown() override { fs::remove_all(temporary_); }
+
+  std::string Path(absl::string_view name) const { return problem_.Path(name); }
+
+  // The words of a command line, in which "@" stands for the folder.
+  std::vector<std::string> Line(const std::string& words) const {
+    std::vector<std::string> line = Words(words);
+    for (std::string& word : line) {
+      if (word[0] == '@') word = Path(word.substr(1));
+    }
+    return line;
+  }
+
+  CommandResult Job(int ranks, const std::string& words) const {
+    return RunningJob(ranks, problem_.folder, Line(words)).Wait();
+  }
+
+  void SucceedAsJob(int ranks, const std::string& words) const {
+    const CommandResult result = Job(ranks, words);
+    ASSERT_EQ(result.exit_code, 0) << words << "\n" << result.err;
+  }
+
+  void SucceedAlone(const std::string& words) const {
+    const CommandResult result = RunInfluence(Line(words));
+    ASSERT_EQ(result.exit_code, 0) << words << "\n" << result.err;
+  }
+
+  std::string FitLine(const std::string& method) const {
+    return absl::StrCat("fit --quiet --dtype float64 --batch-size 4 --loss ",
+                        problem_.golden.loss, " --model ",
+                        problem_.golden.model_path, " --train @large ", method,
+                        " --threads 1");
+  }
+
+  CliProblem problem_;
+  std::string temporary_;
+};
+
+TEST_F(CliJobTest, RanksGiveTheNumbersOfOneProcess) {
+  for (const std::string method : {"ekfac", "cg"}) {
+    SCOPED_TRACE(method);
+    SucceedAlone(absl::StrCat(FitLine("--method " + method),
+                              " --regularization 0.5 --out @fitted.", method));
+    const std::string fitted =
+        absl::StrCat(" --quiet --threads 1 --fitted @fitted.", method);
+    for (const auto& [name, words] :
+         std::vector<std::pair<std::string, std::string>>{
+             {"scores",
+              "scores --train @large --test @test --batch-size 3" + fitted},
+             {"self", "self --train @large --batch-size 3" + fitted},
+             {"factors", "factors --test @test --batch-size 1" + fitted}}) {
+      SCOPED_TRACE(name);
+      const std::string alone = absl::StrCat(method, ".", name, ".zarr");
+      SucceedAlone(absl::StrCat(words, " --out @", alone));
+      const at::Tensor expected = ReadZarr(Path(alone));
+      for (const int ranks : {1, 2, 3}) {
+        if ((method == "cg" || name != "scores") && ranks != 2) continue;
+        const std::string out =
+            absl::StrCat(method, ".", name, ".", ranks, ".zarr");
+        SucceedAsJob(ranks, absl::StrCat(words, " --out @", out));
+        EXPECT_TRUE(at::equal(ReadZarr(Path(out)), expected)) << ranks;
+        EXPECT_FALSE(fs::exists(Path(out) + ".incomplete"));
+      }
+    }
+  }
+}
+
+TEST_F(CliJobTest, RanksFitTogether) {
+  for (const std::string method : {"ekfac", "direct --block-structure layer",
+                                   "ihm --block-structure layer"}) {
+    SCOPED_TRACE(method);
+    const std::string name = method.substr(0, method.find(' '));
+    const std::string fit =
+        FitLine(absl::StrCat("--method ", method, " --regularization 0.5"));
+    const std::string scores =
+        "scores --quiet --threads 1 --train @large --test @test";
+    SucceedAlone(absl::StrCat(fit, " --out @alone.", name));
+    SucceedAlone(absl::StrCat(scores, " --fitted @alone.", name, " --out @",
+                              name, ".npy"));
+    SucceedAsJob(2, absl::StrCat(fit, " --out @job.", name));
+    SucceedAlone(absl::StrCat(scores, " --fitted @job.", name, " --out @job.",
+                              name, ".npy"));
+    const at::Tensor expected = ReadNpy(Path(name + ".npy"));
+    const double largest = expected.abs().max().item<double>();
+    EXPECT_THAT(ReadNpy(Path("job." + name + ".npy")),
+                TensorNear(expected, 1e-10 * largest));
+  }
+}
+
+// Fitted on the way to the scores.
+TEST_F(CliJobTest, RanksFitAndScore) {
+  const std::string words = absl::StrCat(
+      "scores --quiet --threads 1 --dtype float64 --batch-size 4 --loss ",
+      problem_.golden.loss, " --model ", problem_.golden.model_path,
+      " --train @large --test @test --method ekfac");
+  SucceedAlone(words + " --out @alone.zarr");
+  SucceedAsJob(3, words + " --out @job.zarr");
+  const at::Tensor expected = ReadZarr(Path("alone.zarr"));
+  EXPECT_THAT(
+      ReadZarr(Path("job.zarr")),
+      TensorNear(expected, 1e-10 * expected.abs().max().item<double>()));
+}
+
+TEST_F(CliJobTest, OneRankSpeaks) {
+  SucceedAlone(FitLine("--method ekfac") + " --out @fitted");
+  const std::string words =
+      "scores --json --threads 1 --train @large --test @test --fitted @fitted ";
+  const CommandResult result = Job(2, words + "--out @scores.zarr");
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_TRUE(nlohmann::json::accept(result.out)) << result.out;
+  EXPECT_EQ(
+      std::vector<std::string>(absl::StrSplit(result.err, "plan: ")).size(), 2u)
+      << result.err;
+
+  const CommandResult failed =
+      Job(2,
+          "scores --train @nowhere --test @test --fitted @fitted --out "
+          "@other.zarr");
+  EXPECT_EQ(failed.exit_code, 1);
+  EXPECT_THAT(failed.out, IsEmpty());
+  EXPECT_EQ(
+      std::vector<std::string>(absl::StrSplit(failed.err, "influence: error: "))
+          .size(),
+      2u)
+      << failed.err;
+  EXPECT_THAT(failed.err, HasSubstr("nowhere"));
+  EXPECT_FALSE(fs::exists(Path("other.zarr")));
+
+  const CommandResult file = Job(2, words + "--out @scores.npy");
+  EXPECT_EQ(file.exit_code, 2) << file.err;
+  EXPECT_THAT(file.err, HasSubstr("--out"));
+}
+
+// A rank that is killed ends the job; with --resume the next one does the rest.
+TEST_F(CliJobTest, SurvivesTheLossOfRanks) {
+  SucceedAlone(FitLine("--method ekfac") + " --out @fitted");
+  const std::string words =
+      "scores --quiet --threads 1 --train @large --test @test --batch-size 1 "
+      "--fitted @fitted ";
+  SucceedAlone(words + "--out @unbroken.zarr");
+  const at::Tensor expected = ReadZarr(Path("unbroken.zarr"));
+  const absl::Time start = absl::Now();
+  SucceedAsJob(2, words + "--out @timed.zarr");
+  const absl::Duration duration = absl::Now() - start;
+
+  std::mt19937_64 random(kSeed);
+  std::uniform_real_distribution<double> share(0, 1);
+  for (int killed = 0; killed < 5;) {
+    const absl::Time moment = absl::Now() + duration * share(random);
+    RunningJob job(2, problem_.folder,
+                   Line(words + "--resume --out @scores.zarr"));
+    bool hit = false;
+    while (!hit && !job.HasEnded()) {
+      absl::SleepFor(absl::Milliseconds(2));
+      const std::vector<int> ranks = job.Ranks();
+      if (absl::Now() < moment || ranks.size() != 2) continue;
+      hit = kill(ranks[random() % 2], SIGKILL) == 0;
+    }
+    const CommandResult result = job.Wait();
+    if (!hit) {
+      ASSERT_EQ(result.exit_code, 0) << result.err;
+    } else if (result.exit_code != 0) {
+      ++killed;
+    }
+    if (!fs::exists(Path("scores.zarr"))) continue;
+    EXPECT_TRUE(at::equal(ReadZarr(Path("scores.zarr")), expected));
+    fs::remove_all(Path("scores.zarr"));
+  }
+  SucceedAsJob(2, words + "--resume --out @scores.zarr");
+  EXPECT_TRUE(at::equal(ReadZarr(Path("scores.zarr")), expected));
+  EXPECT_FALSE(fs::exists(Path("scores.zarr.incomplete")));
+}
+
+}  // namespace
+}  // namespace influence
