@@ -18,6 +18,7 @@
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "calculators/tile_schedule.h"
+#include "calculators/tile_workers.h"
 #include "cli/solve_reports_json.h"
 #include "gradients/batch.h"
 #include "gradients/batch_sequence.h"
@@ -153,14 +154,48 @@ absl::Status ComputeTile(const PreparedQueries& queries, const Batch& batch,
   return absl::OkStatus();
 }
 
+// By several threads. Sinks take tiles in any order, so a tile is added by the
+// worker that has computed it.
+absl::Status ForEachByWorkers(const QueryGroups& queries,
+                              const BatchSequence& train,
+                              const ScoreArrays& arrays, TileSchedule& schedule,
+                              ScoreTileSink& sink, ProgressStage* stage,
+                              int num_workers) {
+  TileWork work;
+  work.rows = queries.num_groups;
+  work.columns = train.num_batches();
+  work.wants = [&](int64_t group, int64_t column) {
+    return sink.Wants(group, column);
+  };
+  work.open_row =
+      [&](int64_t group) -> absl::StatusOr<TileWork::ComputeFunction> {
+    INFLUENCE_ASSIGN_OR_RETURN(std::shared_ptr<const PreparedQueries> prepared,
+                               queries.prepare(group));
+    INFLUENCE_RETURN_IF_ERROR(sink.Prepared(group, prepared->solve_reports()));
+    return [&, group, prepared = std::move(prepared)](
+               int64_t column) -> absl::StatusOr<TileWork::DeliverFunction> {
+      INFLUENCE_ASSIGN_OR_RETURN(const Batch batch, train.Get(column));
+      INFLUENCE_RETURN_IF_ERROR(
+          ComputeTile(*prepared, batch, arrays, group, column, sink));
+      return [] { return absl::OkStatus(); };
+    };
+  };
+  work.takes_any_order = [] { return true; };
+  return RunTileWorkers(work, schedule, {.num_workers = num_workers}, stage);
+}
+
 }  // namespace
 
 absl::Status ForEachScoreTile(const QueryGroups& queries,
                               const BatchSequence& train,
                               const ScoreArrays& arrays, TileSchedule& schedule,
                               int64_t num_tiles, ScoreTileSink& sink,
-                              ProgressReporter* progress) {
+                              ProgressReporter* progress, int num_workers) {
   ProgressStage stage(progress, "influences", num_tiles, "tiles");
+  if (num_workers > 1) {
+    return ForEachByWorkers(queries, train, arrays, schedule, sink, &stage,
+                            num_workers);
+  }
   const int64_t columns = train.num_batches();
   int64_t last_tile = -1;
   int64_t prepared_group = -1;

@@ -61,7 +61,8 @@ struct ScoreArrays {
   std::vector<std::string> blocks;    // Empty for the sum over the blocks.
 };
 
-// Where the tiles go.
+// Where the tiles go. With several workers its members are called by several
+// threads at a time, Wants() but by one; tiles then come in any order.
 class ScoreTileSink {
  public:
   virtual ~ScoreTileSink() = default;
@@ -87,11 +88,14 @@ class ScoreTileSink {
 // (may be null) each, wanted or not; `num_tiles`: how many that will be. A
 // group is prepared when the first of its tiles is to be computed, and kept
 // until one of another is. Ends at the first error.
+//
+// num_workers 1: in the calling thread, with LibTorch's threads. More: by so
+// many threads, each with LibTorch on one (tile_workers.h).
 absl::Status ForEachScoreTile(const QueryGroups& queries,
                               const BatchSequence& train,
                               const ScoreArrays& arrays, TileSchedule& schedule,
                               int64_t num_tiles, ScoreTileSink& sink,
-                              ProgressReporter* progress);
+                              ProgressReporter* progress, int num_workers = 1);
 
 // The blocks' factors side by side, [m, P].
 absl::StatusOr<at::Tensor> SideBySide(const TensorMap& by_block);

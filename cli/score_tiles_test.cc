@@ -1,18 +1,22 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #include "cli/score_tiles.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <string>
 #include <tuple>
 #include <utility>
 #include <vector>
 
+#include "ATen/Parallel.h"
 #include "ATen/core/Tensor.h"
 #include "ATen/ops/cat.h"
+#include "ATen/ops/equal.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "calculators/tile_schedule.h"
@@ -126,6 +130,57 @@ class ScoreTilesTest : public ::testing::Test {
   Batch test_ = SeededClassification(5, 3, 2, at::kDouble, 3);
   std::shared_ptr<const ComposableInfluence> model_;
 };
+
+// A sink for several threads.
+class LockedCollector : public Collector {
+ public:
+  using Collector::Collector;
+
+  absl::Status Prepared(
+      int64_t group, const std::vector<BlockSolveReports>& reports) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return Collector::Prepared(group, reports);
+  }
+
+  absl::Status Add(size_t array, int64_t group, int64_t column,
+                   const at::Tensor& tile) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return Collector::Add(array, group, column, tile);
+  }
+
+ private:
+  std::mutex mutex_;
+};
+
+TEST_F(ScoreTilesTest, WorkersGiveTheSameTiles) {
+  const QueryGroups queries = BatchesOfQueries(model_, Sequence(test_, 2));
+  const std::shared_ptr<const BatchSequence> train = Sequence(train_, 3);
+  const int num_threads = at::get_num_threads();
+  at::set_num_threads(1);
+  std::map<std::tuple<size_t, int64_t, int64_t>, at::Tensor> expected;
+  for (const int num_workers : {1, 2, 4}) {
+    LockedCollector sink(1);
+    sink.unwanted = {{0, 1}, {2, 0}, {2, 1}, {2, 2}};
+    CounterTileSchedule schedule(9);
+    INFLUENCE_ASSERT_OK(ForEachScoreTile(queries, *train, ScoreArrays(),
+                                         schedule, 9, sink, nullptr,
+                                         num_workers));
+    std::sort(sink.prepared.begin(), sink.prepared.end());
+    EXPECT_THAT(sink.prepared, ElementsAre(0, 1));
+    if (num_workers == 1) expected = sink.tiles;
+    ASSERT_EQ(sink.tiles.size(), 5u);
+    for (const auto& [place, tile] : sink.tiles) {
+      EXPECT_TRUE(at::equal(tile, expected.at(place)));
+    }
+  }
+  LockedCollector failing(1);
+  failing.error = absl::DataLossError("disk");
+  CounterTileSchedule schedule(9);
+  EXPECT_THAT(ForEachScoreTile(queries, *train, ScoreArrays(), schedule, 9,
+                               failing, nullptr, 2),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("disk")));
+  at::set_num_threads(num_threads);
+}
 
 TEST_F(ScoreTilesTest, EveryKindOfGroupGivesTheSameScores) {
   INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor expected,

@@ -22,6 +22,7 @@
 #include "base/communicator.h"
 #include "base/status_macros.h"
 #include "base/validators.h"
+#include "calculators/tile_workers.h"
 #include "calculators/top_k.h"
 #include "calculators/zarr_format.h"
 #include "cli/batch_sizes.h"
@@ -162,10 +163,11 @@ double SizeOf(const std::vector<ResultArray>& arrays, at::ScalarType dtype) {
   return bytes;
 }
 
-// Samples a batch, so that each of several ranks has a few tiles of every row.
-int64_t LargestSharedBatch(int64_t num_train, int ranks) {
-  constexpr int kTilesPerRank = 4;
-  const int64_t tiles = ranks == 1 ? 1 : int64_t{ranks} * kTilesPerRank;
+// Samples a batch, so that each of several workers has a few tiles of every
+// row.
+int64_t LargestSharedBatch(int64_t num_train, int workers) {
+  constexpr int kTilesPerWorker = 4;
+  const int64_t tiles = workers == 1 ? 1 : int64_t{workers} * kTilesPerWorker;
   return (num_train + tiles - 1) / tiles;
 }
 
@@ -224,6 +226,13 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
   const at::ScalarType dtype = opened.record.dtype;
   const int64_t item_size = dtype == at::kDouble ? 8 : 4;
   const bool keeps_factors = factors.has_value() || KeepsFactors(opened.method);
+  // Threads work side by side, on a tile each, where that is worth more than to
+  // share one (parallel_influence_calculator.h). Queries that are solved for
+  // make long rows, in which the solver has use for all threads.
+  const int num_workers =
+      keeps_factors
+          ? 1
+          : std::min(options.num_threads.value_or(1), DefaultNumWorkers());
   BatchProblem problem = {.num_parameters = opened.influence->num_parameters(),
                           .item_size = item_size,
                           .num_train = train_data.num_samples(),
@@ -241,8 +250,8 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
           RunItemsOf(summary), [&]() -> absl::StatusOr<nlohmann::ordered_json> {
             RunPlan plan =
                 PlanQueries(problem, options.batch_size, keeps_factors);
-            const int64_t most =
-                LargestSharedBatch(problem.num_train, Job()->size());
+            const int64_t most = LargestSharedBatch(
+                problem.num_train, Job()->size() * num_workers);
             if (!options.batch_size.has_value() && plan.batch_size > most) {
               plan = PlanQueries(problem, most, keeps_factors);
             }
@@ -283,7 +292,7 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
       plan.passes == 1 ? " pass" : " passes",
       " over the training data, batches of ", plan.batch_size, ", ",
       plan.queries_per_pass, " queries a pass; about ",
-      BytesText(method_bytes + gradient_bytes + tile_bytes),
+      BytesText(method_bytes + num_workers * (gradient_bytes + tile_bytes)),
       " beside model and data; writes ", BytesText(SizeOf(arrays, dtype))));
 
   if (fit != nullptr) {
@@ -324,9 +333,9 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
                          train->num_batches(), scale);
   ScoreTileSink& sink =
       options.top_k.has_value() ? static_cast<ScoreTileSink&>(strongest) : all;
-  if (const absl::Status status =
-          ForEachScoreTile(queries, *train, scores, *share.schedule,
-                           share.num_tiles, sink, console.Progress());
+  if (const absl::Status status = ForEachScoreTile(
+          queries, *train, scores, *share.schedule, share.num_tiles, sink,
+          console.Progress(), num_workers);
       !status.ok()) {
     // The disk's errors name the output; all others come from the model.
     if (absl::StrContains(status.message(), options.out)) return status;

@@ -221,6 +221,22 @@ TEST_F(CliJobTest, RanksFitTogether) {
   }
 }
 
+// Workers in one process, and in each rank, on tiles of one size.
+TEST_F(CliJobTest, ThreadsGiveTheNumbersOfOne) {
+  SucceedAlone(FitLine("--method ekfac") + " --out @fitted");
+  const std::string words =
+      "scores --quiet --train @large --test @test --batch-size 3 --fitted "
+      "@fitted ";
+  SucceedAlone(words + "--threads 1 --out @one.zarr");
+  const at::Tensor expected = ReadZarr(Path("one.zarr"));
+  SucceedAlone(words + "--threads 2 --out @two.zarr");
+  EXPECT_TRUE(at::equal(ReadZarr(Path("two.zarr")), expected));
+  SucceedAlone(words + "--threads 4 --out @two.npy");
+  EXPECT_TRUE(at::equal(ReadNpy(Path("two.npy")), expected));
+  SucceedAsJob(2, words + "--threads 2 --out @job.zarr");
+  EXPECT_TRUE(at::equal(ReadZarr(Path("job.zarr")), expected));
+}
+
 // Fitted on the way to the scores.
 TEST_F(CliJobTest, RanksFitAndScore) {
   const std::string words = absl::StrCat(
