@@ -23,6 +23,7 @@
 #include "cli/interruption.h"
 #include "cli/job.h"
 #include "cli/options.h"
+#include "cli/report_command.h"
 #include "cli/scores_command.h"
 #include "cli/self_command.h"
 #include "cli/spectrum_command.h"
@@ -67,6 +68,9 @@ absl::Status RunCommand(const SpectrumOptions& options, Console& console) {
 }
 absl::Status RunCommand(const TopOptions& options, Console& console) {
   return RunTop(options, console);
+}
+absl::Status RunCommand(const ReportOptions& options, Console& console) {
+  return RunReport(options, console);
 }
 
 absl::Status Run(const std::vector<std::string>& arguments) {

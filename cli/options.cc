@@ -47,6 +47,7 @@ Commands:
   factors   the queries' half of the scores: inverse curvature times gradient
   self      influence of every training sample on itself
   top       the most helpful and harmful training samples of each query
+  report    the same as a page, with images, distribution and what was run
   spectrum  eigenvalues of a fit, and how scores depend on the regularization
 
 Example:
@@ -63,6 +64,8 @@ Or fitted once and used often:
 
 What the scores say:
   influence top     --scores scores.zarr --k 10
+  influence report  --scores scores.zarr --train train.npz --test test.npz \
+      --out report.html
 
 Data are .npz files with arrays x (or x0, x1, ... for several inputs) and y, or
 folders with x.npy and y.npy; the model is a TorchScript file. A result goes to
@@ -140,6 +143,17 @@ constexpr absl::string_view kTopExample =
     "\n"
     "A .npy file does not say what its scores are of, nor which sign helps, "
     "and is refused.\n";
+
+constexpr absl::string_view kReportDescription =
+    "Writes a page that needs nothing else: for each query the most helpful "
+    "and harmful training samples (as images where x is [N, H, W] or [N, C, H, "
+    "W] with C 1 or 3), their labels and scores, the distribution of the "
+    "scores, and what was run.";
+
+constexpr absl::string_view kReportExample =
+    "Example:\n"
+    "  influence report --scores scores.zarr --train train.npz \\\n"
+    "      --test test.npz --out report.html\n";
 
 // What CLI11 is used for: cutting the arguments into options and writing the
 // help. Values stay text here, so that all errors are worded in one place.
@@ -771,7 +785,7 @@ absl::StatusOr<CommandLine> ParseSpectrum(absl::Span<const std::string> words) {
   return options;
 }
 
-// Of what looks at scores.
+// Where top and report read from.
 absl::Status ParseScoresInput(const Arguments& arguments, std::string& scores) {
   constexpr char kExpected[] = "a path ending in .zarr";
   INFLUENCE_ASSIGN_OR_RETURN(scores, arguments.Required("--scores", kExpected));
@@ -813,6 +827,44 @@ absl::StatusOr<CommandLine> ParseTop(absl::Span<const std::string> words) {
   return options;
 }
 
+absl::StatusOr<CommandLine> ParseReport(absl::Span<const std::string> words) {
+  constexpr char kExpected[] = "a path ending in .html";
+  Arguments arguments("report", kReportDescription, kReportExample);
+  AddScoresInput(arguments);
+  arguments.AddOption("--train", "DATA", "The training data of the scores");
+  arguments.AddOption("--test", "DATA", "The query data of the scores");
+  arguments.AddOption("--out", "PATH", "The .html file to write");
+  arguments.AddFlag("--overwrite", "Replace --out if it exists");
+  arguments.AddOption("--queries", "N",
+                      "Queries on the page, from the first on (default 20, or "
+                      "all there are)");
+  arguments.AddOption("--k", "K",
+                      "Samples of either kind for each query (default 8, or "
+                      "all there are)");
+  AddQuiet(arguments);
+  INFLUENCE_ASSIGN_OR_RETURN(std::optional<std::string> help,
+                             arguments.Parse(words));
+  if (help.has_value()) return TextRequest{*std::move(help)};
+  ReportOptions options;
+  INFLUENCE_RETURN_IF_ERROR(ParseScoresInput(arguments, options.scores));
+  INFLUENCE_ASSIGN_OR_RETURN(options.train,
+                             arguments.Required("--train", kDataPath));
+  INFLUENCE_ASSIGN_OR_RETURN(options.test,
+                             arguments.Required("--test", kDataPath));
+  INFLUENCE_ASSIGN_OR_RETURN(options.out,
+                             arguments.Required("--out", kExpected));
+  if (!absl::EndsWith(options.out, ".html")) {
+    return UsageError("--out", Quoted(options.out), kExpected);
+  }
+  options.overwrite = arguments.Flag("--overwrite");
+  std::optional<int64_t> num_queries;
+  INFLUENCE_RETURN_IF_ERROR(ParseCount(arguments, "--queries", num_queries));
+  options.num_queries = num_queries.value_or(options.num_queries);
+  INFLUENCE_RETURN_IF_ERROR(ParseCount(arguments, "--k", options.k));
+  options.quiet = arguments.Flag("--quiet");
+  return options;
+}
+
 }  // namespace
 
 absl::string_view UnitsName(Units units) {
@@ -831,8 +883,8 @@ absl::StatusOr<PerSampleFunction> ResolveQueryFunction(
 absl::StatusOr<CommandLine> ParseCommandLine(
     absl::Span<const std::string> arguments) {
   constexpr absl::string_view kExpected =
-      "inspect, fit, scores, factors, self, spectrum or top (influence --help "
-      "explains them)";
+      "inspect, fit, scores, factors, self, spectrum, top or report (influence "
+      "--help explains them)";
   if (arguments.empty()) return UsageError("command", "nothing", kExpected);
   const std::string& command = arguments[0];
   const absl::Span<const std::string> rest = arguments.subspan(1);
@@ -849,6 +901,7 @@ absl::StatusOr<CommandLine> ParseCommandLine(
   if (command == "self") return ParseSelf(rest);
   if (command == "spectrum") return ParseSpectrum(rest);
   if (command == "top") return ParseTop(rest);
+  if (command == "report") return ParseReport(rest);
   return UsageError("command", Quoted(command), kExpected);
 }
 

@@ -130,14 +130,23 @@ struct TopOptions {
   bool json = false;
 };
 
+struct ReportOptions : OutputOptions {
+  std::string scores;  // A .zarr store.
+  std::string train;   // What they were computed from.
+  std::string test;
+  int64_t num_queries = 20;  // At most, from the first on; >= 1.
+  std::optional<int64_t> k;  // >= 1; 8, or all there are, if not given.
+  bool quiet = false;
+};
+
 // The user asked for text: --help, --version.
 struct TextRequest {
   std::string text;
 };
 
-using CommandLine =
-    std::variant<TextRequest, InspectOptions, FitOptions, ScoresOptions,
-                 FactorsOptions, SelfOptions, SpectrumOptions, TopOptions>;
+using CommandLine = std::variant<TextRequest, InspectOptions, FitOptions,
+                                 ScoresOptions, FactorsOptions, SelfOptions,
+                                 SpectrumOptions, TopOptions, ReportOptions>;
 
 // `arguments`: without the program's name. Every failure is a usage error.
 absl::StatusOr<CommandLine> ParseCommandLine(

@@ -178,6 +178,35 @@ TEST(OptionsTest, TopTakesAStore) {
                    "--k: found '0', expected an integer >= 1");
 }
 
+TEST(OptionsTest, ReportTakesAStoreAndItsData) {
+  const std::string report =
+      "report --scores s.zarr/ --train a.npz --test b --out r.html ";
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      const CommandLine line,
+      Parse(report + "--queries 3 --k 5 --overwrite --quiet"));
+  const auto& options = std::get<ReportOptions>(line);
+  EXPECT_EQ(options.scores, "s.zarr");
+  EXPECT_EQ(options.train, "a.npz");
+  EXPECT_EQ(options.test, "b");
+  EXPECT_EQ(options.out, "r.html");
+  EXPECT_EQ(options.num_queries, 3);
+  EXPECT_EQ(options.k, 5);
+  EXPECT_TRUE(options.overwrite);
+  EXPECT_TRUE(options.quiet);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      const CommandLine least,
+      Parse("report --scores s.zarr --train a --test b --out r.html"));
+  EXPECT_EQ(std::get<ReportOptions>(least).num_queries, 20);
+  EXPECT_FALSE(std::get<ReportOptions>(least).k.has_value());
+  ExpectUsageError(Parse(report + "--queries 0"), "--queries: found '0'");
+  ExpectUsageError(
+      Parse("report --scores s.zarr --train a --test b --out r.htm"),
+      "--out: found 'r.htm', expected a path ending in .html");
+  ExpectUsageError(
+      Parse("report --scores s.npy --train a --test b --out r.html"),
+      "--scores: found 's.npy', expected a path ending in .zarr");
+}
+
 TEST(OptionsTest, FitTakesTheOptionsOfItsMethod) {
   INFLUENCE_ASSERT_OK_AND_ASSIGN(
       const CommandLine line,
@@ -355,7 +384,10 @@ TEST(OptionsTest, EachRequiredOptionIsNamed) {
         {"--fitted", "--test", "--out"}},
        {"self --fitted f --train t --out s.npy",
         {"--fitted", "--train", "--out"}},
-       {"spectrum --fitted f", {"--fitted"}}};
+       {"spectrum --fitted f", {"--fitted"}},
+       {"top --scores s.zarr", {"--scores"}},
+       {"report --scores s.zarr --train a --test b --out r.html",
+        {"--scores", "--train", "--test", "--out"}}};
   for (const auto& [line, options] : commands) {
     for (const std::string& option : options) {
       std::vector<std::string> words = absl::StrSplit(line, ' ');

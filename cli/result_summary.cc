@@ -333,6 +333,7 @@ Json ResultAttributes(const ResultSummary& summary) {
   }
   json["versions"] = LibraryVersions();
   if (!summary.plan.is_null()) json["plan"] = summary.plan;
+  json["covered_share"] = summary.fit.covered_share;
   return json;
 }
 
