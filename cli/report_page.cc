@@ -40,17 +40,17 @@ constexpr size_t kMaxLinks = 100;
 
 // "0.00123", "-1.2e-05" with a true minus sign, "+3.1".
 std::string ScoreText(double score) {
-  const std::string size = absl::StrFormat("%.4g", std::abs(score));
+  std::string size = absl::StrFormat("%.4g", std::abs(score));
   if (score == 0) return size;
   return absl::StrCat(score < 0 ? "\u2212" : "+", size);
 }
 
 // What `json` holds under a key, or null.
 const Json& At(const Json& json, const std::string& key) {
-  static const Json* const kNull = new Json(nullptr);
-  if (!json.is_object()) return *kNull;
+  static const Json* const null = new Json(nullptr);
+  if (!json.is_object()) return *null;
   const auto found = json.find(key);
-  return found == json.end() ? *kNull : *found;
+  return found == json.end() ? *null : *found;
 }
 
 // A text or a number as people read it; empty if it is neither.

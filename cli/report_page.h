@@ -54,7 +54,7 @@ struct ReportPage {
 
   // What the store says: result_summary.h. Anything may be missing, or of
   // another type than expected.
-  nlohmann::ordered_json attributes;
+  nlohmann::ordered_json attributes = nlohmann::ordered_json::object();
 };
 
 // kInternal if an image cannot be made. All texts are escaped.
