@@ -50,7 +50,8 @@ class TileCrew {
         cancellation_(options.cancellation.get()),
         num_workers_(options.num_workers > 0 ? options.num_workers
                                              : DefaultNumWorkers()),
-        window_(options.window > 0 ? options.window : 2 * num_workers_),
+        window_(options.window > 0 ? options.window
+                                   : int64_t{2} * num_workers_),
         max_open_rows_(MaxOpenRows(num_workers_, work.columns)) {}
 
   absl::Status Run(ProgressStage* stage);

@@ -333,7 +333,7 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
                          train->num_batches(), scale);
   ScoreTileSink& sink =
       options.top_k.has_value() ? static_cast<ScoreTileSink&>(strongest) : all;
-  if (const absl::Status status = ForEachScoreTile(
+  if (absl::Status status = ForEachScoreTile(
           queries, *train, scores, *share.schedule, share.num_tiles, sink,
           console.Progress(), num_workers);
       !status.ok()) {
