@@ -15,6 +15,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "base/status_macros.h"
 #include "calculators/atomic_file.h"
 #include "calculators/fitted_state_folder.h"
@@ -42,6 +44,9 @@ FitCheckpointFolder::Find(absl::string_view stage) const {
 
 absl::Status FitCheckpointFolder::Keep(absl::string_view stage,
                                        const std::vector<at::Tensor>& arrays) {
+  const absl::Duration took = absl::Now() - stage_start_;
+  stage_start_ = absl::Now();
+  if (took < options_.least_time) return absl::OkStatus();
   if (mkdir(path_.c_str(), 0777) == 0) {
     SyncFolder(ParentFolder(path_));
   } else if (errno != EEXIST) {
@@ -53,7 +58,13 @@ absl::Status FitCheckpointFolder::Keep(absl::string_view stage,
   for (size_t i = 0; i < arrays.size(); ++i) {
     state.arrays.push_back({absl::StrCat("array", i), arrays[i]});
   }
-  return SaveFittedState(PathOf(stage), state, {}, {.overwrite = true});
+  FittedStateOptions options;
+  options.overwrite = true;
+  INFLUENCE_RETURN_IF_ERROR(
+      SaveFittedState(PathOf(stage), state, /*origin=*/{}, options));
+  if (options_.on_kept) options_.on_kept();
+  stage_start_ = absl::Now();
+  return absl::OkStatus();
 }
 
 }  // namespace influence

@@ -10,6 +10,7 @@
 #ifndef INFLUENCE_CALCULATORS_FIT_CHECKPOINT_FOLDER_H_
 #define INFLUENCE_CALCULATORS_FIT_CHECKPOINT_FOLDER_H_
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -19,14 +20,29 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "operators/fit_checkpoint.h"
 
 namespace influence {
 
+struct FitCheckpointFolderOptions {
+  // A stage that took less, since the one before or the beginning, is cheaper
+  // to do again than to keep.
+  absl::Duration least_time = absl::ZeroDuration();
+
+  // Called when a stage has been kept; may be empty.
+  std::function<void()> on_kept = nullptr;
+};
+
 class FitCheckpointFolder : public FitCheckpoint {
  public:
   // `path`: made when the first stage is kept; the folder above it must exist.
-  explicit FitCheckpointFolder(std::string path) : path_(std::move(path)) {}
+  explicit FitCheckpointFolder(std::string path,
+                               FitCheckpointFolderOptions options = {})
+      : path_(std::move(path)),
+        options_(std::move(options)),
+        stage_start_(absl::Now()) {}
 
   // Errors of LoadFittedState(), but for a folder that is not there.
   absl::StatusOr<std::optional<std::vector<at::Tensor>>> Find(
@@ -40,6 +56,8 @@ class FitCheckpointFolder : public FitCheckpoint {
   std::string PathOf(absl::string_view stage) const;
 
   std::string path_;
+  FitCheckpointFolderOptions options_;
+  absl::Time stage_start_;
 };
 
 }  // namespace influence

@@ -10,10 +10,10 @@
 #include "ATen/ops/arange.h"
 #include "ATen/ops/full.h"
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/status_matchers.h"
-#include "tests/support/tensor_matchers.h"
 
 namespace influence {
 namespace {
@@ -56,6 +56,22 @@ TEST_F(FitCheckpointFolderTest, AStageThatWasBeingWrittenIsNotThere) {
   INFLUENCE_ASSERT_OK(checkpoint.Keep("covariances", arrays_));
   fs::rename(path_ + "/covariances", path_ + "/covariances.incomplete");
   EXPECT_FALSE(checkpoint.Find("covariances").value().has_value());
+}
+
+TEST_F(FitCheckpointFolderTest, AShortStageIsNotKept) {
+  int kept = 0;
+  FitCheckpointFolderOptions options;
+  options.on_kept = [&] { ++kept; };
+  options.least_time = absl::Hours(1);
+  FitCheckpointFolder brief(path_, options);
+  INFLUENCE_ASSERT_OK(brief.Keep("covariances", arrays_));
+  EXPECT_FALSE(fs::exists(path_));
+  options.least_time = absl::ZeroDuration();
+  FitCheckpointFolder(path_, options)
+      .Keep("covariances", arrays_)
+      .IgnoreError();
+  EXPECT_EQ(kept, 1);
+  EXPECT_TRUE(brief.Find("covariances").value().has_value());
 }
 
 TEST_F(FitCheckpointFolderTest, DamageIsNamed) {

@@ -98,6 +98,19 @@ absl::Status ValidateArray(const FittedArray& array) {
                    DtypeName(dtype), ", expected float32, float64 or int64"));
 }
 
+absl::Status ValidateState(const FittedState& state) {
+  for (const FittedArray& array : state.arrays) {
+    INFLUENCE_RETURN_IF_ERROR(ValidateArray(array));
+  }
+  for (const double value : state.regularization) {
+    INFLUENCE_RETURN_IF_ERROR(ValidateNonNegative("regularization", value));
+  }
+  for (const double value : state.auto_regularization) {
+    INFLUENCE_RETURN_IF_ERROR(ValidateNonNegative("regularization", value));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status WriteArray(const FittedArray& array,
                         const FittedStateOptions& options,
                         ZarrStoreWriter& store) {
@@ -242,32 +255,31 @@ absl::Status CheckOrigin(absl::string_view what, const std::string& path,
 absl::Status SaveFittedState(const std::string& path, const FittedState& state,
                              const FittedStateOrigin& origin,
                              const FittedStateOptions& options) {
-  for (const FittedArray& array : state.arrays) {
-    INFLUENCE_RETURN_IF_ERROR(ValidateArray(array));
+  INFLUENCE_RETURN_IF_ERROR(ValidateState(state));
+  FolderWriterOptions folder_options;
+  folder_options.overwrite = options.overwrite;
+  if (options.overwrite) {
+    folder_options.unfinished = UnfinishedRun::kDiscard;
   }
-  for (const double value : state.regularization) {
-    INFLUENCE_RETURN_IF_ERROR(ValidateNonNegative("regularization", value));
-  }
-  for (const double value : state.auto_regularization) {
-    INFLUENCE_RETURN_IF_ERROR(ValidateNonNegative("regularization", value));
-  }
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const std::unique_ptr<ZarrStoreWriter> store,
+      ZarrStoreWriter::Create(path, folder_options, kFittedStateFile));
+  return SaveFittedState(*store, state, origin, options);
+}
+
+absl::Status SaveFittedState(ZarrStoreWriter& store, const FittedState& state,
+                             const FittedStateOrigin& origin,
+                             const FittedStateOptions& options) {
+  INFLUENCE_RETURN_IF_ERROR(ValidateState(state));
   // What the JSON library throws is caught here too.
-  return CatchTorch(path, [&]() -> absl::Status {
-    FolderWriterOptions folder_options;
-    folder_options.overwrite = options.overwrite;
-    if (options.overwrite) {
-      folder_options.unfinished = UnfinishedRun::kDiscard;
-    }
-    INFLUENCE_ASSIGN_OR_RETURN(
-        const std::unique_ptr<ZarrStoreWriter> store,
-        ZarrStoreWriter::Create(path, folder_options, kFittedStateFile));
-    INFLUENCE_RETURN_IF_ERROR(store->SetGroupAttributes(
+  return CatchTorch(store.path(), [&]() -> absl::Status {
+    INFLUENCE_RETURN_IF_ERROR(store.SetGroupAttributes(
         {{"format", kFormat}, {"method", state.method}}));
     ProgressStage stage(options.progress, "saving",
                         static_cast<int64_t>(state.arrays.size()), "arrays");
     Json arrays = Json::array();
     for (const FittedArray& array : state.arrays) {
-      INFLUENCE_RETURN_IF_ERROR(WriteArray(array, options, *store));
+      INFLUENCE_RETURN_IF_ERROR(WriteArray(array, options, store));
       INFLUENCE_ASSIGN_OR_RETURN(const std::string fingerprint,
                                  FingerprintOfTensor(array.values));
       arrays.push_back({{"name", array.name},
@@ -276,9 +288,9 @@ absl::Status SaveFittedState(const std::string& path, const FittedState& state,
                         {"sha256", fingerprint}});
       stage.Advance();
     }
-    store->SetFile(std::string(kFittedStateFile),
-                   StateJson(state, origin, arrays).dump(2) + "\n");
-    return store->Commit();
+    store.SetFile(std::string(kFittedStateFile),
+                  StateJson(state, origin, arrays).dump(2) + "\n");
+    return store.Commit();
   });
 }
 

@@ -27,6 +27,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/progress.h"
+#include "calculators/zarr_store_writer.h"
 #include "influence/fitted_state.h"
 
 namespace influence {
@@ -63,6 +64,12 @@ struct FittedStateOptions {
 // is full, kPermissionDenied and the like, naming the file. After an error the
 // folder is as it was.
 absl::Status SaveFittedState(const std::string& path, const FittedState& state,
+                             const FittedStateOrigin& origin,
+                             const FittedStateOptions& options = {});
+
+// The same into `store`, which was opened with the marker kFittedStateFile and
+// is committed; options.overwrite does not matter.
+absl::Status SaveFittedState(ZarrStoreWriter& store, const FittedState& state,
                              const FittedStateOrigin& origin,
                              const FittedStateOptions& options = {});
 

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <iterator>
 #include <utility>
@@ -35,6 +36,9 @@ absl::Status Reserve(int descriptor, int64_t size, absl::string_view path) {
   return ErrnoStatus(errno, path,
                      absl::StrCat("room for ", size, " bytes on the disk"));
 }
+
+// A copy of less is not worth a system call.
+constexpr size_t kLeastReleasedBytes = size_t{64} << 10;
 
 absl::Status ValidateTarget(const std::string& path, bool overwrite) {
   if (path.empty() || path.back() == '/') {
@@ -101,6 +105,7 @@ class NpyFile::Mapping {
     return DecodeNpyRows(path_, header_, begin, end,
                          [&](int64_t offset, absl::Span<char> out) {
                            std::memcpy(out.data(), values + offset, out.size());
+                           Release(values + offset, out.size());
                            return absl::OkStatus();
                          });
   }
@@ -121,6 +126,16 @@ class NpyFile::Mapping {
           ", expected a .npy file"));
     }
     return int64_t{status.st_size};
+  }
+
+  // Takes pages that have been copied out of this process's memory, which does
+  // not grow with the file then; they stay in the system's cache.
+  void Release(const char* begin, size_t size) const {
+    if (size < kLeastReleasedBytes) return;
+    static const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    const size_t start = (begin - data_) / page * page;
+    const size_t end = (begin - data_ + size) / page * page;
+    if (end > start) madvise(data_ + start, end - start, MADV_DONTNEED);
   }
 
   const std::string path_;

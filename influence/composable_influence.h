@@ -27,6 +27,7 @@
 #include "influence/influence_mode.h"
 #include "influence/prepared_queries.h"
 #include "influence/regularization.h"
+#include "operators/fit_checkpoint.h"
 #include "operators/operator.h"
 
 namespace influence {
@@ -77,6 +78,14 @@ class ComposableInfluence : public InfluenceFunctionModel {
   // are left out have none. kUnimplemented if the method finds none;
   // kFailedPrecondition before Fit().
   virtual absl::StatusOr<std::vector<at::Tensor>> CurvatureEigenvalues() const;
+
+  // Where Fit() keeps its finished passes from here on, and looks for them:
+  // kronecker and direct methods, whose passes are long; others have one short
+  // pass and begin anew. Borrowed; null for nowhere. The checkpoint must be of
+  // the same model, data and options.
+  void set_fit_checkpoint(FitCheckpoint* checkpoint) {
+    fit_checkpoint_ = checkpoint;
+  }
 
   // The fit, to be stored; each concrete method has a Restore() that makes an
   // equal model of it. kFailedPrecondition before Fit(); kUnimplemented if the
@@ -157,12 +166,15 @@ class ComposableInfluence : public InfluenceFunctionModel {
     return provider_;
   }
 
+  FitCheckpoint* fit_checkpoint() const { return fit_checkpoint_; }
+
  private:
   std::shared_ptr<const GradientProvider> provider_;
   std::shared_ptr<const GradientProvider> query_provider_;
   ParameterBlocks blocks_;
   std::optional<BlockMapper> mapper_;
   int64_t num_fitted_samples_ = 0;
+  FitCheckpoint* fit_checkpoint_ = nullptr;  // Borrowed, may be null.
 };
 
 }  // namespace influence

@@ -14,12 +14,14 @@
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "operators/dense_curvature.h"
+#include "operators/fit_checkpoint.h"
 
 namespace influence {
 namespace {
 
 constexpr absl::string_view kMethod = "direct";
 constexpr char kCurvatureOption[] = "curvature";
+constexpr absl::string_view kCurvatureStage = "curvature";
 
 std::string ArrayName(const std::string& block) {
   return absl::StrCat(block, "/curvature");
@@ -95,13 +97,8 @@ absl::StatusOr<std::vector<at::Tensor>> DirectInfluence::CurvatureEigenvalues()
 absl::StatusOr<std::vector<std::shared_ptr<const Operator>>>
 DirectInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
                               ProgressReporter* progress) {
-  DenseCurvatureOptions curvature_options;
-  curvature_options.num_threads = options_.num_threads;
-  curvature_options.communicator = options_.communicator;
-  INFLUENCE_ASSIGN_OR_RETURN(
-      std::vector<at::Tensor> curvatures,
-      FormDenseCurvature(options_.curvature, provider(), blocks(), *data,
-                         curvature_options, progress));
+  INFLUENCE_ASSIGN_OR_RETURN(std::vector<at::Tensor> curvatures,
+                             FormCurvatures(*data, progress));
   std::vector<double> auto_values;
   std::vector<double> values;
   if (options_.regularization.is_auto()) {
@@ -122,6 +119,38 @@ DirectInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
   auto_values_ = std::move(auto_values);
   return std::vector<std::shared_ptr<const Operator>>(inverses_.begin(),
                                                       inverses_.end());
+}
+
+absl::StatusOr<std::vector<at::Tensor>> DirectInfluence::FormCurvatures(
+    const BatchSequence& data, ProgressReporter* progress) const {
+  if (fit_checkpoint() != nullptr) {
+    INFLUENCE_ASSIGN_OR_RETURN(auto found,
+                               fit_checkpoint()->Find(kCurvatureStage));
+    if (found.has_value()) {
+      bool fits = found->size() == blocks().blocks().size();
+      for (size_t b = 0; fits && b < found->size(); ++b) {
+        const int64_t size = blocks().blocks()[b].size;
+        fits = (*found)[b].scalar_type() == at::kDouble &&
+               (*found)[b].sizes() == at::IntArrayRef({size, size});
+      }
+      if (fits) return *std::move(found);
+      return absl::DataLossError(
+          "fit: found other curvatures kept of an earlier run, expected those "
+          "of this model");
+    }
+  }
+  DenseCurvatureOptions curvature_options;
+  curvature_options.num_threads = options_.num_threads;
+  curvature_options.communicator = options_.communicator;
+  INFLUENCE_ASSIGN_OR_RETURN(
+      std::vector<at::Tensor> curvatures,
+      FormDenseCurvature(options_.curvature, provider(), blocks(), data,
+                         curvature_options, progress));
+  if (fit_checkpoint() != nullptr) {
+    INFLUENCE_RETURN_IF_ERROR(
+        fit_checkpoint()->Keep(kCurvatureStage, curvatures));
+  }
+  return curvatures;
 }
 
 absl::StatusOr<std::vector<std::shared_ptr<const DirectInverse>>>

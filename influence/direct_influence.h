@@ -89,6 +89,10 @@ class DirectInfluence : public ComposableInfluence {
                   ParameterBlocks blocks, DirectInfluenceOptions options);
   DirectInfluence(const DirectInfluence&) = default;
 
+  // A curvature per block, or those that an earlier run has kept.
+  absl::StatusOr<std::vector<at::Tensor>> FormCurvatures(
+      const BatchSequence& data, ProgressReporter* progress) const;
+
   // Factorises a curvature per block with the values of `regularization`.
   absl::StatusOr<std::vector<std::shared_ptr<const DirectInverse>>> Factorize(
       std::vector<at::Tensor> curvatures,

@@ -47,6 +47,9 @@ struct KroneckerInfluenceOptions {
   // Differentiated on the query side; the provider's loss where not given.
   std::optional<PerSampleFunction> query_function;
 
+  // As of KroneckerFitOptions.
+  int64_t kept_factor_bytes = int64_t{256} << 20;
+
   // The processes that Fit() together, as of KroneckerFitOptions.
   std::shared_ptr<Communicator> communicator = nullptr;
 };

@@ -20,6 +20,7 @@
 #include "ATen/ops/zeros.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "base/communicator.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
@@ -30,6 +31,7 @@
 #include "gradients/factored_gradients.h"
 #include "gradients/gradient_term.h"
 #include "gradients/model.h"
+#include "operators/fit_checkpoint.h"
 #include "operators/kronecker_statistics.h"
 
 namespace influence {
@@ -93,6 +95,18 @@ double SumOf(const at::Tensor& tensor) {
   return tensor.to(at::kDouble).sum().item<double>();
 }
 
+constexpr absl::string_view kCovariancesStage = "covariances";
+constexpr absl::string_view kEigenvaluesStage = "eigenvalues";
+
+// Arrays of a pair in kEigenvaluesStage.
+constexpr size_t kPairArrays = 5;
+
+absl::Status UnexpectedStage(absl::string_view stage) {
+  return absl::DataLossError(
+      absl::StrCat("fit: found other arrays kept of the stage ", stage,
+                   ", expected those of this model"));
+}
+
 // One fit. Each step is called once, in the order of the declarations.
 class Fitter {
  public:
@@ -110,9 +124,18 @@ class Fitter {
 
   absl::Status Prepare(const Batch& probe);
   absl::Status SumCovariances();
+  absl::Status KeepCovariances() const;
   absl::Status Decompose();
   absl::Status SumEigenvalues();
+  absl::Status KeepEigenvalues() const;
   absl::StatusOr<KroneckerFit> Finish();
+
+  // In place of SumCovariances(), from what an earlier run has kept: false if
+  // there is nothing.
+  absl::StatusOr<bool> RestoreCovariances();
+
+  // Lets Decompose() and SumEigenvalues() take what an earlier run has kept.
+  absl::Status RestoreEigenvalues();
 
  private:
   struct LayerSums {
@@ -138,6 +161,14 @@ class Fitter {
   // Refuses a batch whose size makes the index of the samples behind it unknown
   // to the ranks that have them.
   absl::Status CheckBatchSize(int64_t index, const Batch& batch) const;
+
+  // Null where nothing is to be kept.
+  FitCheckpoint* checkpoint() const {
+    return communicator_->size() == 1 ? options_.checkpoint : nullptr;
+  }
+
+  // The sums of the first pass, in a fixed order.
+  std::vector<at::Tensor> CovarianceSums() const;
 
   // Replaces what this rank has summed in the first pass by the sums of all.
   absl::Status ReduceCovariances();
@@ -187,6 +218,7 @@ class Fitter {
   std::vector<double> squared_norms_;     // By block.
   std::vector<KroneckerFactors> fitted_;  // By layer and group.
   std::vector<Rotation> rotations_;       // Likewise, EKFAC.
+  std::vector<at::Tensor> known_;         // Of kEigenvaluesStage, or empty.
 };
 
 absl::Status Fitter::Prepare(const Batch& probe) {
@@ -422,6 +454,112 @@ absl::Status Eigendecompose(const std::string& name, const at::Tensor& matrix,
   return absl::OkStatus();
 }
 
+std::vector<at::Tensor> Fitter::CovarianceSums() const {
+  std::vector<at::Tensor> all;
+  for (const LayerSums& sums : sums_) {
+    all.insert(all.end(), sums.inputs.begin(), sums.inputs.end());
+    all.insert(all.end(), sums.gradients.begin(), sums.gradients.end());
+  }
+  all.insert(all.end(), diagonals_.begin(), diagonals_.end());
+  return all;
+}
+
+absl::Status Fitter::KeepCovariances() const {
+  if (checkpoint() == nullptr) return absl::OkStatus();
+  std::vector<int64_t> counts = {num_samples_};
+  for (const LayerSums& sums : sums_) counts.push_back(sums.num_positions);
+  std::vector<int64_t> parts;
+  parts.reserve(4 * parts_.size());
+  for (const Part& part : parts_) {
+    parts.insert(parts.end(),
+                 {part.batch, part.begin, part.end, part.first_sample});
+  }
+  std::vector<at::Tensor> arrays = {at::tensor(counts, at::kLong),
+                                    at::tensor(parts, at::kLong),
+                                    at::tensor(squared_norms_, at::kDouble)};
+  const std::vector<at::Tensor> sums = CovarianceSums();
+  arrays.insert(arrays.end(), sums.begin(), sums.end());
+  return checkpoint()->Keep(kCovariancesStage, arrays);
+}
+
+absl::StatusOr<bool> Fitter::RestoreCovariances() {
+  if (checkpoint() == nullptr) return false;
+  INFLUENCE_ASSIGN_OR_RETURN(const auto found,
+                             checkpoint()->Find(kCovariancesStage));
+  if (!found.has_value()) return false;
+  const std::vector<at::Tensor>& arrays = *found;
+  const std::vector<at::Tensor> sums = CovarianceSums();
+  bool fits = arrays.size() == sums.size() + 3 &&
+              arrays[0].scalar_type() == at::kLong &&
+              arrays[0].numel() == static_cast<int64_t>(sums_.size()) + 1 &&
+              arrays[1].scalar_type() == at::kLong &&
+              arrays[1].numel() % 4 == 0 &&
+              arrays[2].scalar_type() == at::kDouble &&
+              arrays[2].numel() == static_cast<int64_t>(squared_norms_.size());
+  for (size_t i = 0; fits && i < sums.size(); ++i) {
+    fits = arrays[i + 3].scalar_type() == at::kDouble &&
+           arrays[i + 3].sizes() == sums[i].sizes();
+  }
+  if (!fits) return UnexpectedStage(kCovariancesStage);
+  for (size_t i = 0; i < sums.size(); ++i) sums[i].copy_(arrays[i + 3]);
+  const auto* const counts = arrays[0].data_ptr<int64_t>();
+  num_samples_ = counts[0];
+  for (size_t l = 0; l < sums_.size(); ++l) {
+    sums_[l].num_positions = counts[l + 1];
+  }
+  const auto* const parts = arrays[1].data_ptr<int64_t>();
+  for (int64_t i = 0; i < arrays[1].numel(); i += 4) {
+    parts_.push_back(Part{parts[i], parts[i + 1], parts[i + 2], parts[i + 3]});
+  }
+  const auto* const norms = arrays[2].data_ptr<double>();
+  squared_norms_.assign(norms, norms + arrays[2].numel());
+  return true;
+}
+
+absl::Status Fitter::KeepEigenvalues() const {
+  if (checkpoint() == nullptr || !is_ekfac() || !known_.empty() ||
+      fitted_.empty()) {
+    return absl::OkStatus();
+  }
+  std::vector<at::Tensor> arrays;
+  arrays.reserve(kPairArrays * fitted_.size());
+  for (const KroneckerFactors& factors : fitted_) {
+    arrays.insert(arrays.end(),
+                  {factors.input_eigenvectors, factors.input_eigenvalues,
+                   factors.gradient_eigenvectors, factors.gradient_eigenvalues,
+                   factors.eigenvalues});
+  }
+  return checkpoint()->Keep(kEigenvaluesStage, arrays);
+}
+
+absl::Status Fitter::RestoreEigenvalues() {
+  if (checkpoint() == nullptr || !is_ekfac()) return absl::OkStatus();
+  INFLUENCE_ASSIGN_OR_RETURN(auto found, checkpoint()->Find(kEigenvaluesStage));
+  if (!found.has_value()) return absl::OkStatus();
+  std::vector<at::Tensor>& arrays = *found;
+  size_t i = 0;
+  for (const KroneckerLayer& layer : layers_.layers) {
+    const int64_t inputs = layer.num_inputs(), outputs = layer.affine.outputs;
+    const std::vector<std::vector<int64_t>> shapes = {{inputs, inputs},
+                                                      {inputs},
+                                                      {outputs, outputs},
+                                                      {outputs},
+                                                      {outputs, inputs}};
+    for (int64_t h = 0; h < layer.affine.groups; ++h) {
+      for (const std::vector<int64_t>& shape : shapes) {
+        if (i == arrays.size() || arrays[i].scalar_type() != at::kDouble ||
+            arrays[i].sizes() != at::IntArrayRef(shape)) {
+          return UnexpectedStage(kEigenvaluesStage);
+        }
+        ++i;
+      }
+    }
+  }
+  if (i != arrays.size()) return UnexpectedStage(kEigenvaluesStage);
+  known_ = std::move(arrays);
+  return absl::OkStatus();
+}
+
 // Who decomposes what: the costliest first, each by the rank that has least to
 // do so far.
 std::vector<int> ShareOut(const std::vector<double>& costs, int num_ranks) {
@@ -478,7 +616,13 @@ absl::Status Fitter::Decompose() {
       factors.gradient_covariance =
           SymmetricFromUpper(sums.gradients[h])
               .div_(static_cast<double>(num_samples_));
-      if (owners[l][h] == communicator_->rank()) {
+      if (!known_.empty()) {
+        const at::Tensor* const known = &known_[kPairArrays * fitted_.size()];
+        factors.input_eigenvectors = known[0];
+        factors.input_eigenvalues = known[1];
+        factors.gradient_eigenvectors = known[2];
+        factors.gradient_eigenvalues = known[3];
+      } else if (owners[l][h] == communicator_->rank()) {
         INFLUENCE_RETURN_IF_ERROR(Eigendecompose(
             absl::StrCat("input covariance of ", layer.name),
             factors.input_covariance, &factors.input_eigenvectors,
@@ -536,6 +680,12 @@ void Fitter::AddSquares(const PartFactors& factors) {
 
 absl::Status Fitter::SumEigenvalues() {
   if (!is_ekfac() || layers_.layers.empty()) return absl::OkStatus();
+  if (!known_.empty()) {
+    for (size_t i = 0; i < fitted_.size(); ++i) {
+      fitted_[i].eigenvalues = known_[kPairArrays * i + 4];
+    }
+    return absl::OkStatus();
+  }
   ProgressStage stage(progress_, "eigenvalues", end_batch_ - first_batch_,
                       "batches");
   int64_t current = -1;  // The batch in `batch`.
@@ -714,9 +864,16 @@ absl::StatusOr<KroneckerFit> FitKronecker(
     const at::NoGradGuard no_grad;
     Fitter fitter(std::move(capturing), blocks, data, options, progress);
     INFLUENCE_RETURN_IF_ERROR(fitter.Prepare(probe));
-    INFLUENCE_RETURN_IF_ERROR(fitter.SumCovariances());
+    INFLUENCE_ASSIGN_OR_RETURN(const bool restored,
+                               fitter.RestoreCovariances());
+    if (!restored) {
+      INFLUENCE_RETURN_IF_ERROR(fitter.SumCovariances());
+      INFLUENCE_RETURN_IF_ERROR(fitter.KeepCovariances());
+    }
+    INFLUENCE_RETURN_IF_ERROR(fitter.RestoreEigenvalues());
     INFLUENCE_RETURN_IF_ERROR(fitter.Decompose());
     INFLUENCE_RETURN_IF_ERROR(fitter.SumEigenvalues());
+    INFLUENCE_RETURN_IF_ERROR(fitter.KeepEigenvalues());
     return fitter.Finish();
   });
 }

@@ -28,6 +28,7 @@
 #include "gradients/gradient_provider.h"
 #include "gradients/parameter_blocks.h"
 #include "operators/fisher_gradients.h"
+#include "operators/fit_checkpoint.h"
 #include "operators/kronecker_curvature.h"
 #include "operators/kronecker_layers.h"
 
@@ -71,6 +72,11 @@ struct KroneckerFitOptions {
   // all: every rank returns the same fit. A rank that fails does not tell the
   // others: its caller must (Communicator::Abort()).
   std::shared_ptr<Communicator> communicator = nullptr;
+
+  // Borrowed, may be null: where the first pass (stage "covariances") and, for
+  // EKFAC, the second ("eigenvalues") are kept as soon as they are done, and
+  // looked for. Not used where several processes fit together.
+  FitCheckpoint* checkpoint = nullptr;
 };
 
 struct KroneckerFit {

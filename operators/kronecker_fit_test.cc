@@ -4,7 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -30,6 +32,7 @@
 #include "ATen/ops/zeros_like.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "base/communicator.h"
 #include "base/thread_team.h"
 #include "gmock/gmock.h"
@@ -43,6 +46,7 @@
 #include "gradients/per_sample_function.h"
 #include "gtest/gtest.h"
 #include "operators/fisher_gradients.h"
+#include "operators/fit_checkpoint.h"
 #include "operators/kronecker_curvature.h"
 #include "operators/problem_testing.h"
 #include "tests/support/function_model.h"
@@ -643,6 +647,73 @@ TEST(KroneckerFitTest, RanksFitTogether) {
           }
         }
       }
+    }
+  }
+}
+
+class KeptStages : public FitCheckpoint {
+ public:
+  absl::StatusOr<std::optional<std::vector<at::Tensor>>> Find(
+      absl::string_view stage) const override {
+    const auto found = stages.find(std::string(stage));
+    if (found == stages.end()) return std::nullopt;
+    return found->second;
+  }
+
+  absl::Status Keep(absl::string_view stage,
+                    const std::vector<at::Tensor>& arrays) override {
+    std::vector<at::Tensor> copies;
+    for (const at::Tensor& array : arrays) copies.push_back(array.clone());
+    EXPECT_TRUE(stages.emplace(stage, std::move(copies)).second) << stage;
+    return absl::OkStatus();
+  }
+
+  std::map<std::string, std::vector<at::Tensor>> stages;
+};
+
+TEST(KroneckerFitTest, GoesOnAfterThePassesThatWereKept) {
+  const std::vector<Case> cases = Cases();
+  for (const size_t c : {0, 4}) {
+    const Case& test_case = cases[c];
+    SCOPED_TRACE(test_case.name);
+    const auto model = MakeModel(test_case.parameters, test_case.forward);
+    const auto provider = Observe(model, CrossEntropyLoss(), test_case.batch);
+    for (const Fisher fisher : {Fisher::kEmpirical, Fisher::kSampled}) {
+      KeptStages kept;
+      KroneckerFitOptions options;
+      options.fisher = fisher;
+      options.mean_squared_norms = true;
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(
+          const KroneckerFit whole, Fit(provider, test_case.batch, options, 4));
+      options.checkpoint = &kept;
+      INFLUENCE_ASSERT_OK(Fit(provider, test_case.batch, options, 4));
+      ASSERT_EQ(kept.stages.size(), 2);
+      KeptStages first_pass = kept;
+      first_pass.stages.erase("eigenvalues");
+      for (KeptStages* stages : {&first_pass, &kept}) {
+        options.checkpoint = stages;
+        INFLUENCE_ASSERT_OK_AND_ASSIGN(
+            const KroneckerFit fit, Fit(provider, test_case.batch, options, 4));
+        EXPECT_EQ(stages->stages.size(), 2);
+        EXPECT_EQ(fit.curvature.num_samples, whole.curvature.num_samples);
+        EXPECT_TRUE(at::equal(Dense(fit.curvature, *model),
+                              Dense(whole.curvature, *model)));
+        EXPECT_EQ(fit.mean_squared_norms, whole.mean_squared_norms);
+      }
+      // Nothing of the data is summed again: kept sums that are changed show.
+      kept.stages.erase("eigenvalues");
+      kept.stages["covariances"][3].mul_(2);
+      options.checkpoint = &kept;
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(
+          const KroneckerFit changed,
+          Fit(provider, test_case.batch, options, 4));
+      EXPECT_TRUE(at::equal(changed.curvature.layers[0].input_covariance,
+                            whole.curvature.layers[0].input_covariance.mul(2)));
+      // What belongs to another model is refused.
+      kept.stages["covariances"].pop_back();
+      EXPECT_THAT(Fit(provider, test_case.batch, options, 4),
+                  StatusIs(absl::StatusCode::kDataLoss,
+                           HasSubstr("of the stage covariances")));
     }
   }
 }
