@@ -5,15 +5,20 @@
 #include <optional>
 #include <string>
 
+#include "ATen/core/Tensor.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/process_memory.h"
 #include "base/progress.h"
 #include "base/status_macros.h"
+#include "cli/batch_probe.h"
 #include "cli/batch_sizes.h"
 #include "cli/console.h"
+#include "cli/data_set.h"
 #include "cli/options.h"
 #include "cli/plan_text.h"
 #include "cli/result_output.h"
@@ -21,29 +26,55 @@
 #include "cli/resume_guard.h"
 #include "cli/run_plan.h"
 #include "cli/work_share.h"
+#include "gradients/gradient_provider.h"
+#include "gradients/model.h"
 #include "nlohmann/json.hpp"
 
 namespace influence {
 
-absl::StatusOr<BatchLoop> BatchLoop::Begin(ResultOutput& output,
-                                           const RunItems& items,
-                                           const OutputOptions& out,
-                                           const RunOptions& run,
-                                           const BatchProblem& problem) {
+absl::StatusOr<BatchLoop> BatchLoop::Begin(
+    ResultOutput& output, const RunItems& items, const OutputOptions& out,
+    const RunOptions& run, const GradientProvider& provider,
+    const DataSet& samples, int64_t values_per_row) {
   BatchLoop loop;
-  loop.num_rows_ = problem.num_train;
+  loop.num_rows_ = samples.num_samples();
   loop.options_ = out;
+  loop.memory_limit_ = run.memory_limit;
+  PlanProblem problem;
+  problem.sizes = {.num_parameters = provider.num_parameters(),
+                   .item_size = provider.model().dtype() == at::kDouble ? 8 : 4,
+                   .num_train = samples.num_samples(),
+                   .num_queries = 1,
+                   .values_per_input = samples.values_per_sample(),
+                   .values_per_score = 1};
+  const BatchProblem& sizes = problem.sizes;
+  problem.batch_size = run.batch_size;
+  problem.memory_limit = run.memory_limit;
+  problem.has_scores = false;
+  // The gradient as it is and as it becomes.
+  problem.bytes_per_row = 2 * sizes.num_parameters * sizes.item_size;
+  problem.written_bytes = sizes.num_train * values_per_row * sizes.item_size;
   INFLUENCE_ASSIGN_OR_RETURN(
       loop.plan_json_,
       output.Plan(items, [&]() -> absl::StatusOr<nlohmann::ordered_json> {
-        RunPlan plan;
-        plan.batch_size = ChooseBatchSizes(problem, run.batch_size).train;
+        INFLUENCE_ASSIGN_OR_RETURN(
+            const BatchProbe probe,
+            ProbeBatch(provider, samples, ProbeSize(problem)));
+        INFLUENCE_ASSIGN_OR_RETURN(RunPlan plan, MakePlan(problem, probe));
+        // A pass for gradients, another for what is made of them.
+        plan.estimated_seconds = 2 * static_cast<double>(sizes.num_train) *
+                                 probe.seconds_per_gradient;
         return PlanJson(plan);
       }));
   INFLUENCE_ASSIGN_OR_RETURN(loop.plan_, ParsePlan(out.out, loop.plan_json_));
   INFLUENCE_RETURN_IF_ERROR(
-      CheckBatchSize(out.out, loop.plan_, run.batch_size, problem.num_train));
+      CheckBatchSize(out.out, loop.plan_, run.batch_size, sizes.num_train));
   return loop;
+}
+
+std::string BatchLoop::Text() const {
+  return absl::StrCat("batches of ", plan_.batch_size, "; ",
+                      PlanText(plan_, memory_limit_));
 }
 
 absl::Status BatchLoop::Run(
@@ -85,6 +116,7 @@ absl::Status BatchLoop::Finish(ResultSummary& summary, ResultOutput& output,
                                output.Solves((num_rows_ + size - 1) / size));
     INFLUENCE_RETURN_IF_ERROR(output.Commit(ResultAttributes(summary)));
   }
+  summary.peak_memory_bytes = PeakResidentBytes();
   summary.seconds = absl::ToDoubleSeconds(absl::Now() - start);
   return TellSummary(summary, run, console);
 }

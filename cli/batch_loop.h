@@ -14,26 +14,29 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/progress.h"
-#include "cli/batch_sizes.h"
 #include "cli/console.h"
+#include "cli/data_set.h"
 #include "cli/options.h"
 #include "cli/result_output.h"
 #include "cli/result_summary.h"
 #include "cli/resume_guard.h"
 #include "cli/run_plan.h"
+#include "gradients/gradient_provider.h"
 #include "nlohmann/json.hpp"
 
 namespace influence {
 
 class BatchLoop {
  public:
-  // Agrees with `output` on the batch size of `problem`, whose num_train is the
-  // number of rows.
-  static absl::StatusOr<BatchLoop> Begin(ResultOutput& output,
-                                         const RunItems& items,
-                                         const OutputOptions& out,
-                                         const RunOptions& run,
-                                         const BatchProblem& problem);
+  // Agrees with `output` on the batch size for a row of `values_per_row`
+  // scalars for each of `samples`, whose gradients `provider` gives.
+  static absl::StatusOr<BatchLoop> Begin(
+      ResultOutput& output, const RunItems& items, const OutputOptions& out,
+      const RunOptions& run, const GradientProvider& provider,
+      const DataSet& samples, int64_t values_per_row);
+
+  // "batches of 64; peak memory about 200 MiB; writes 3 MiB; about 2 s"
+  std::string Text() const;
 
   int64_t batch_size() const { return plan_.batch_size; }
   const nlohmann::ordered_json& plan_json() const { return plan_json_; }
@@ -60,6 +63,7 @@ class BatchLoop {
   nlohmann::ordered_json plan_json_;
   int64_t num_rows_ = 0;
   OutputOptions options_;
+  std::optional<int64_t> memory_limit_;
 };
 
 }  // namespace influence

@@ -70,34 +70,22 @@ absl::Status RunFactorsInto(ResultOutput& output, const FactorsOptions& options,
     return TellFinished(options.out, attributes, options, console);
   }
 
-  const at::ScalarType dtype = opened.record.dtype;
-  const int64_t item_size = dtype == at::kDouble ? 8 : 4;
-  // A batch of queries is as large as one of training data.
   INFLUENCE_ASSIGN_OR_RETURN(
       const BatchLoop loop,
       BatchLoop::Begin(output, RunItemsOf(summary), options, options,
-                       {.num_parameters = num_parameters,
-                        .item_size = item_size,
-                        .num_train = num_queries,
-                        .num_queries = 1,
-                        .values_per_input = queries.values_per_sample(),
-                        .values_per_score = 1}));
+                       *opened.inputs.provider, queries,
+                       /*values_per_row=*/num_parameters));
   summary.plan = loop.plan_json();
   summary.batch_size = loop.batch_size();
-  INFLUENCE_RETURN_IF_ERROR(
-      output.Begin(dtype, {{"",
-                            {num_queries, num_parameters},
-                            {loop.batch_size(), num_parameters}}}));
+  INFLUENCE_RETURN_IF_ERROR(output.Begin(
+      opened.record.dtype, {{"",
+                             {num_queries, num_parameters},
+                             {loop.batch_size(), num_parameters}}}));
   INFLUENCE_ASSIGN_OR_RETURN(const std::shared_ptr<const DataSet> test,
                              queries.WithBatchSize(loop.batch_size()));
-  const double row_bytes = static_cast<double>(num_parameters * item_size);
   console.Say(SizesText(opened, num_queries));
-  console.Say(absl::StrCat(
-      "plan: factors of ", opened.record.method, ", batches of ",
-      loop.batch_size(), " queries; about ",
-      BytesText(2 * row_bytes * static_cast<double>(loop.batch_size())),
-      " beside model, data and fit; writes ",
-      BytesText(row_bytes * static_cast<double>(num_queries))));
+  console.Say(absl::StrCat("plan: factors of ", opened.record.method, ", ",
+                           loop.Text()));
 
   if (const absl::Status status =
           loop.Run("factors", output, console.Progress(),

@@ -1,63 +1,121 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #include "cli/fit_command.h"
 
+#include <memory>
 #include <string>
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/process_memory.h"
 #include "base/status_macros.h"
+#include "calculators/fitted_state_folder.h"
+#include "cli/batch_probe.h"
 #include "cli/console.h"
+#include "cli/data_set.h"
 #include "cli/fitted_source.h"
 #include "cli/job.h"
 #include "cli/method_factory.h"
 #include "cli/options.h"
+#include "cli/output_store.h"
 #include "cli/plan_text.h"
 #include "cli/result_output.h"
 #include "cli/result_summary.h"
+#include "cli/resume_guard.h"
 #include "cli/run_inputs.h"
+#include "cli/run_plan.h"
+#include "nlohmann/json.hpp"
 
 namespace influence {
 
-absl::Status RunFit(const FitOptions& options, Console& console) {
-  const absl::Time start = absl::Now();
+namespace {
+
+absl::Status RunFitInto(OutputStore& store, const FitOptions& options,
+                        absl::Time start, Console& console) {
   const FitSource& source = options.source;
-  INFLUENCE_RETURN_IF_ERROR(
-      RefuseToOverwriteInputs(options, {source.model, source.train}));
-  // One rank writes, and fits alone what ranks cannot fit together; the others
-  // then have nothing to do but to wait for it at the end of the job.
-  if (IsFirstRank()) INFLUENCE_RETURN_IF_ERROR(CheckFittedOutput(options));
-  if (!FitsTogether(source.method.method) && !IsFirstRank()) {
-    return absl::OkStatus();
-  }
   INFLUENCE_RETURN_IF_ERROR(ApplyThreads(options));
   INFLUENCE_ASSIGN_OR_RETURN(
       OpenedMethod opened,
       OpenUnfitted(source, options, /*test=*/"", /*query_function=*/"loss"));
+  if (store.writer().finished()) {
+    INFLUENCE_RETURN_IF_ERROR(CheckFinishedFit(options.out, opened));
+    return TellFinished(options.out, ItemsOfFit(opened).items, options,
+                        console);
+  }
+  const DataSet& train = *opened.inputs.train;
+  PlanProblem problem;
+  problem.sizes = {.num_parameters = opened.influence->num_parameters(),
+                   .item_size = source.dtype == at::kDouble ? 8 : 4,
+                   .num_train = train.num_samples(),
+                   .num_queries = 1,
+                   .values_per_input = train.values_per_sample(),
+                   .values_per_score = 1};
+  problem.batch_size = options.batch_size;
+  problem.memory_limit = options.memory_limit;
+  problem.has_scores = false;
+  problem.most_samples = opened.record.batch_size;
+  AddFit(source.method, opened.influence->blocks(), source.dtype,
+         options.memory_limit, problem);
+  problem.written_bytes = problem.method_bytes;
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const nlohmann::ordered_json plan_json,
+      AgreeOnPlan(store.writer(), ItemsOfFit(opened),
+                  [&]() -> absl::StatusOr<nlohmann::ordered_json> {
+                    INFLUENCE_ASSIGN_OR_RETURN(
+                        const BatchProbe probe,
+                        ProbeBatch(*opened.inputs.provider, train,
+                                   ProbeSize(problem)));
+                    INFLUENCE_ASSIGN_OR_RETURN(const RunPlan plan,
+                                               MakePlan(problem, probe));
+                    return PlanJson(plan);
+                  }));
+  INFLUENCE_ASSIGN_OR_RETURN(const RunPlan plan,
+                             ParsePlan(options.out, plan_json));
+  INFLUENCE_RETURN_IF_ERROR(CheckBatchSize(options.out, plan,
+                                           options.batch_size,
+                                           opened.inputs.train->num_samples()));
+  opened.record.batch_size = plan.batch_size;
 
   console.Say(SizesText(opened, /*num_queries=*/0));
   const std::string cost = CostText(source.method);
-  const double bytes = MethodBytes(source.method, opened.influence->blocks(),
-                                   source.dtype == at::kDouble ? 8 : 4);
   console.Say(absl::StrCat("plan: ", cost.empty() ? "nothing to fit" : cost,
-                           ", batches of ", opened.record.batch_size,
-                           "; about ", BytesText(bytes),
-                           " beside model, data and gradients"));
-
-  INFLUENCE_RETURN_IF_ERROR(FitOpened(opened, console.Progress()));
+                           ", batches of ", opened.record.batch_size, "; ",
+                           PlanText(plan, options.memory_limit)));
+  INFLUENCE_RETURN_IF_ERROR(FitWithNotes(opened, store, /*keep_fit=*/false,
+                                         /*keep_all=*/options.resume,
+                                         console.Progress()));
   if (!IsFirstRank()) return absl::OkStatus();
-  INFLUENCE_RETURN_IF_ERROR(SaveFitted(opened, options));
+  INFLUENCE_RETURN_IF_ERROR(SaveFitted(opened, store));
 
   ResultSummary summary;
   summary.kind = "fitted";
   summary.out = options.out;
   summary.fit = SummarizeFit(opened);
   summary.paths = opened.paths;
+  summary.plan = plan_json;
   summary.batch_size = opened.record.batch_size;
+  summary.peak_memory_bytes = PeakResidentBytes();
   summary.seconds = absl::ToDoubleSeconds(absl::Now() - start);
   return TellSummary(summary, options, console);
+}
+
+}  // namespace
+
+absl::Status RunFit(const FitOptions& options, Console& console) {
+  const absl::Time start = absl::Now();
+  INFLUENCE_RETURN_IF_ERROR(RefuseToOverwriteInputs(
+      options, {options.source.model, options.source.train}));
+  // One rank fits alone what ranks cannot fit together; the others then have
+  // nothing to do but to wait for it at the end of the job.
+  const bool is_alone = !FitsTogether(options.source.method.method);
+  if (is_alone && !IsFirstRank()) return absl::OkStatus();
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const std::unique_ptr<OutputStore> store,
+      OutputStore::Open(options, kFittedStateFile, is_alone));
+  return store->Explain(RunFitInto(*store, options, start, console));
 }
 
 }  // namespace influence

@@ -18,21 +18,24 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "base/communicator.h"
 #include "base/progress.h"
 #include "base/status_macros.h"
 #include "base/validators.h"
 #include "calculators/fingerprint.h"
+#include "calculators/fit_checkpoint_folder.h"
 #include "calculators/fitted_state_folder.h"
-#include "calculators/folder_writer.h"
 #include "cli/batch_sizes.h"
 #include "cli/data_set.h"
-#include "cli/interruption.h"
 #include "cli/job.h"
 #include "cli/method_factory.h"
 #include "cli/method_options.h"
 #include "cli/options.h"
+#include "cli/output_store.h"
 #include "cli/result_summary.h"
+#include "cli/resume_guard.h"
 #include "cli/run_inputs.h"
 #include "gradients/autograd_gradient_provider.h"
 #include "gradients/gradient_provider.h"
@@ -53,6 +56,10 @@ constexpr char kOptionPrefix[] = "option/";
 constexpr char kSeed[] = "seed";
 constexpr char kBatchSize[] = "batch_size";
 constexpr char kCoveredShare[] = "covered_share";
+
+// A stage of a fit that takes less is not kept unless it is asked for: to write
+// and to read it costs as much.
+constexpr absl::Duration kLongStage = absl::Seconds(10);
 
 std::string Absolute(const std::string& path) {
   std::error_code error;
@@ -85,6 +92,21 @@ FittedStateOrigin OriginOf(const FitRecord& record) {
   origin.extra[kBatchSize] = absl::StrCat(record.batch_size);
   origin.extra[kCoveredShare] = NumberText(record.covered_share);
   return origin;
+}
+
+// As of ItemsOfFit().
+nlohmann::ordered_json ItemsOf(const FittedStateOrigin& origin,
+                               const FitRecord& record) {
+  return {{"kind", "fitted"},
+          {"dtype", DtypeName(record.dtype)},
+          {"method", record.method},
+          {"options", record.options},
+          {"seed", record.seed},
+          {"loss", record.loss},
+          {"fingerprints",
+           {{"model", record.model_fingerprint},
+            {"train", record.train_fingerprint}}},
+          {"versions", origin.versions}};
 }
 
 // kDataLoss naming what the folder should have.
@@ -334,33 +356,73 @@ absl::StatusOr<OpenedMethod> OpenFittedWithItsData(
   return opened;
 }
 
-absl::Status CheckFittedOutput(const OutputOptions& options) {
-  FolderWriterOptions folder;
-  folder.overwrite = options.overwrite;
-  folder.unfinished = UnfinishedRun::kDiscard;
-  absl::Status status =
-      FolderWriter::Create(options.out, kFittedStateFile, folder).status();
+absl::Status FitWithNotes(OpenedMethod& opened, OutputStore& store,
+                          bool keep_fit, bool keep_all,
+                          ProgressReporter* progress) {
+  // Ranks that fit together begin anew.
+  if (Job()->size() > 1) return FitOpened(opened, progress);
+  INFLUENCE_ASSIGN_OR_RETURN(const std::string notes,
+                             store.writer().NotePath("fit"));
+  const std::string whole = absl::StrCat(notes, "/whole");
   std::error_code error;
-  if (status.code() == absl::StatusCode::kAlreadyExists && !options.overwrite &&
-      fs::is_directory(options.out, error)) {
-    return absl::AlreadyExistsError(absl::StrCat(
-        options.out,
-        ": found an existing folder, expected none, or --overwrite"));
+  if (keep_fit && fs::exists(whole, error)) {
+    INFLUENCE_ASSIGN_OR_RETURN(const LoadedFittedState loaded,
+                               LoadFittedState(whole));
+    std::shared_ptr<const DataSet> data;
+    if (RestoringTakesData(opened.record.method)) {
+      INFLUENCE_ASSIGN_OR_RETURN(
+          data, opened.inputs.train->WithBatchSize(opened.record.batch_size));
+    }
+    INFLUENCE_ASSIGN_OR_RETURN(
+        opened.influence, RestoreInfluence(loaded.state, opened.inputs.provider,
+                                           data, opened.query_function));
+    return absl::OkStatus();
   }
-  return status;
-}
-
-absl::Status SaveFitted(const OpenedMethod& opened,
-                        const OutputOptions& options) {
+  const absl::Time start = absl::Now();
+  FitCheckpointFolderOptions options;
+  options.least_time = keep_all ? absl::ZeroDuration() : kLongStage;
+  options.on_kept = [&store] { store.Keep(); };
+  FitCheckpointFolder checkpoint(notes, options);
+  opened.influence->set_fit_checkpoint(&checkpoint);
+  const absl::Status status = FitOpened(opened, progress);
+  opened.influence->set_fit_checkpoint(nullptr);
+  INFLUENCE_RETURN_IF_ERROR(status);
+  if (!keep_fit || (!keep_all && absl::Now() - start < kLongStage)) {
+    return absl::OkStatus();
+  }
   INFLUENCE_ASSIGN_OR_RETURN(const FittedState state,
                              opened.influence->ExportState());
+  fs::create_directories(notes, error);
+  FittedStateOptions folder;
+  folder.overwrite = true;
+  INFLUENCE_RETURN_IF_ERROR(
+      SaveFittedState(whole, state, OriginOf(opened.record), folder));
+  store.Keep();
+  return absl::OkStatus();
+}
+
+RunItems ItemsOfFit(const OpenedMethod& opened) {
+  RunItems run;
+  run.items = ItemsOf(OriginOf(opened.record), opened.record);
+  run.paths = opened.paths;
+  return run;
+}
+
+absl::Status SaveFitted(const OpenedMethod& opened, OutputStore& store) {
+  INFLUENCE_ASSIGN_OR_RETURN(const FittedState state,
+                             opened.influence->ExportState());
+  return SaveFittedState(store.writer(), state, OriginOf(opened.record));
+}
+
+absl::Status CheckFinishedFit(const std::string& folder,
+                              const OpenedMethod& opened) {
+  INFLUENCE_ASSIGN_OR_RETURN(const LoadedFittedState loaded,
+                             LoadFittedStateWithoutArrays(folder));
   INFLUENCE_ASSIGN_OR_RETURN(
-      const std::unique_ptr<InterruptibleFile> guard,
-      InterruptibleFile::Create([&]() -> absl::StatusOr<std::string> {
-        return options.out + ".incomplete";
-      }));
-  return SaveFittedState(options.out, state, OriginOf(opened.record),
-                         {.overwrite = options.overwrite});
+      const FitRecord record,
+      RecordOf(folder, loaded.origin, loaded.state.method));
+  return CheckSameRun(folder, ItemsOf(loaded.origin, record),
+                      ItemsOfFit(opened));
 }
 
 FitSummary SummarizeFit(const OpenedMethod& opened) {

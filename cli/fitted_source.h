@@ -18,7 +18,9 @@
 #include "base/progress.h"
 #include "cli/data_set.h"
 #include "cli/options.h"
+#include "cli/output_store.h"
 #include "cli/result_summary.h"
+#include "cli/resume_guard.h"
 #include "cli/run_inputs.h"
 #include "gradients/per_sample_function.h"
 #include "influence/composable_influence.h"
@@ -81,13 +83,25 @@ absl::StatusOr<OpenedMethod> OpenFittedWithItsData(
     const FittedSource& source, const std::string& test,
     const std::string& query_function);
 
-// Writes what FitOpened() found and the record to a folder that appears when it
-// is complete.
-absl::Status SaveFitted(const OpenedMethod& opened,
-                        const OutputOptions& options);
+// FitOpened() for a run whose output is `store`: passes over the data, and with
+// `keep_fit` the finished fit, that took long are kept beside the unfinished
+// output, all of them if `keep_all`, and are not made again if they are there.
+// Which fit it is for is for the output's notes to say (resume_guard.h).
+absl::Status FitWithNotes(OpenedMethod& opened, OutputStore& store,
+                          bool keep_fit, bool keep_all,
+                          ProgressReporter* progress);
 
-// The first error of SaveFitted() that can be told before the fit.
-absl::Status CheckFittedOutput(const OutputOptions& options);
+// What another run must have in common with this one to go on with its fit.
+RunItems ItemsOfFit(const OpenedMethod& opened);
+
+// Writes what a fit found and the record to `store`, opened with the marker
+// kFittedStateFile, and commits it.
+absl::Status SaveFitted(const OpenedMethod& opened, OutputStore& store);
+
+// kFailedPrecondition, naming what differs, if the complete output `folder` is
+// not what this run makes.
+absl::Status CheckFinishedFit(const std::string& folder,
+                              const OpenedMethod& opened);
 
 FitSummary SummarizeFit(const OpenedMethod& opened);
 

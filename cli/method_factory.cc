@@ -1,7 +1,10 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #include "cli/method_factory.h"
 
+#include <algorithm>
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -125,6 +128,7 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>> Create(
       options.regularization = method.regularization;
       options.query_function = query_function;
       options.communicator = Job();
+      options.kept_factor_bytes = KeptFactorBytes(run.memory_limit);
       return KroneckerInfluence::Create(std::move(provider), options);
     }
     case Method::kInverseHarmonicMean: {
@@ -170,6 +174,11 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>> WithScoreTolerance(
   const auto* kronecker = dynamic_cast<const KroneckerInfluence*>(&influence);
   INFLUENCE_CHECK(kronecker != nullptr);
   return kronecker->WithScoreTolerance(score_tolerance);
+}
+
+int64_t KeptFactorBytes(std::optional<int64_t> memory_limit) {
+  const int64_t most = KroneckerInfluenceOptions().kept_factor_bytes;
+  return memory_limit.has_value() ? std::min(most, *memory_limit / 8) : most;
 }
 
 absl::Status ExplainFitError(const std::string& file,

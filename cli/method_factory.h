@@ -4,7 +4,9 @@
 #ifndef INFLUENCE_CLI_METHOD_FACTORY_H_
 #define INFLUENCE_CLI_METHOD_FACTORY_H_
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -30,6 +32,9 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>> CreateMethod(
 // `influence`, which is kfac or ekfac and fitted, with another score tolerance.
 absl::StatusOr<std::unique_ptr<ComposableInfluence>> WithScoreTolerance(
     const ComposableInfluence& influence, double score_tolerance);
+
+// What EKFAC may keep between its passes in a process of so much memory.
+int64_t KeptFactorBytes(std::optional<int64_t> memory_limit);
 
 // A failed Fit() in the words of the command line: what the library says of an
 // option begins with the option, all else with `file`.

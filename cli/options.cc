@@ -21,6 +21,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "base/status_macros.h"
+#include "cli/byte_text.h"
 #include "cli/method_options.h"
 #include "cli/option_values.h"
 #include "cli/usage_error.h"
@@ -340,6 +341,20 @@ void AddShardOption(Arguments& arguments) {
                       "on; N processes with I from 1 to N share the store");
 }
 
+void AddMemoryLimitOption(Arguments& arguments) {
+  arguments.AddOption("--memory-limit", "SIZE",
+                      "Most memory the process may take, as 4GiB: batches and "
+                      "tiles are made small enough, or it is an error");
+}
+
+absl::Status ParseMemoryLimit(const Arguments& arguments, RunOptions& options) {
+  if (const auto value = arguments.Value("--memory-limit")) {
+    INFLUENCE_ASSIGN_OR_RETURN(options.memory_limit,
+                               ParseBytes("--memory-limit", *value));
+  }
+  return absl::OkStatus();
+}
+
 // Listed last.
 void AddRunOptions(Arguments& arguments) {
   arguments.AddOption("--batch-size", "N",
@@ -531,6 +546,7 @@ absl::StatusOr<CommandLine> ParseFit(absl::Span<const std::string> words) {
   AddMethodOptions(arguments);
   AddDtypeOption(arguments);
   AddSeedOption(arguments);
+  AddMemoryLimitOption(arguments);
   AddRunOptions(arguments);
   INFLUENCE_ASSIGN_OR_RETURN(std::optional<std::string> help,
                              arguments.Parse(words));
@@ -544,6 +560,7 @@ absl::StatusOr<CommandLine> ParseFit(absl::Span<const std::string> words) {
   }
   options.overwrite = arguments.Flag("--overwrite");
   options.resume = arguments.Flag("--resume");
+  INFLUENCE_RETURN_IF_ERROR(ParseMemoryLimit(arguments, options));
   INFLUENCE_RETURN_IF_ERROR(ParseRunOptions(arguments, options));
   return options;
 }
@@ -610,6 +627,7 @@ absl::StatusOr<CommandLine> ParseScores(absl::Span<const std::string> words) {
                       "samples of each query (.zarr)");
   AddDtypeOption(arguments);
   AddSeedOption(arguments);
+  AddMemoryLimitOption(arguments);
   AddRunOptions(arguments);
   INFLUENCE_ASSIGN_OR_RETURN(std::optional<std::string> help,
                              arguments.Parse(words));
@@ -691,6 +709,7 @@ absl::StatusOr<CommandLine> ParseScores(absl::Span<const std::string> words) {
                       "array");
   }
   INFLUENCE_RETURN_IF_ERROR(ParseTopK(arguments, options));
+  INFLUENCE_RETURN_IF_ERROR(ParseMemoryLimit(arguments, options));
   INFLUENCE_RETURN_IF_ERROR(ParseRunOptions(arguments, options));
   return options;
 }
@@ -703,6 +722,7 @@ absl::StatusOr<CommandLine> ParseFactors(absl::Span<const std::string> words) {
   AddOutputOptions(arguments, "The .zarr directory or .npy file to write");
   AddShardOption(arguments);
   AddQueryFunctionOption(arguments);
+  AddMemoryLimitOption(arguments);
   AddRunOptions(arguments);
   INFLUENCE_ASSIGN_OR_RETURN(std::optional<std::string> help,
                              arguments.Parse(words));
@@ -714,6 +734,7 @@ absl::StatusOr<CommandLine> ParseFactors(absl::Span<const std::string> words) {
   INFLUENCE_RETURN_IF_ERROR(ParseArrayOutput(arguments, options));
   INFLUENCE_RETURN_IF_ERROR(
       ParseQueryFunction(arguments, options.query_function));
+  INFLUENCE_RETURN_IF_ERROR(ParseMemoryLimit(arguments, options));
   INFLUENCE_RETURN_IF_ERROR(ParseRunOptions(arguments, options));
   return options;
 }
@@ -728,6 +749,7 @@ absl::StatusOr<CommandLine> ParseSelf(absl::Span<const std::string> words) {
   AddShardOption(arguments);
   AddUnitsOption(arguments);
   AddQueryFunctionOption(arguments);
+  AddMemoryLimitOption(arguments);
   AddRunOptions(arguments);
   INFLUENCE_ASSIGN_OR_RETURN(std::optional<std::string> help,
                              arguments.Parse(words));
@@ -740,6 +762,7 @@ absl::StatusOr<CommandLine> ParseSelf(absl::Span<const std::string> words) {
   INFLUENCE_RETURN_IF_ERROR(ParseUnits(arguments, options.units));
   INFLUENCE_RETURN_IF_ERROR(
       ParseQueryFunction(arguments, options.query_function));
+  INFLUENCE_RETURN_IF_ERROR(ParseMemoryLimit(arguments, options));
   INFLUENCE_RETURN_IF_ERROR(ParseRunOptions(arguments, options));
   return options;
 }

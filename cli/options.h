@@ -35,6 +35,9 @@ absl::string_view UnitsName(Units units);
 struct RunOptions {
   std::optional<int64_t> batch_size;  // >= 1; chosen by the tool if not given.
   std::optional<int> num_threads;     // >= 1; LibTorch's choice if not given.
+
+  // Bytes of the process, > 0, of commands that make a result.
+  std::optional<int64_t> memory_limit;
   bool quiet = false;
   bool json = false;
 };

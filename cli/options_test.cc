@@ -2,6 +2,7 @@
 #include "cli/options.h"
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <variant>
@@ -491,6 +492,22 @@ TEST(OptionsTest, ArraysGoToZarrOrNpy) {
   for (const std::string out : {"s.zarr", "s.npy", "s.zarr/"}) {
     INFLUENCE_EXPECT_OK(Parse("self --fitted f --train t --out " + out));
   }
+}
+
+TEST(OptionsTest, MemoryMayBeLimited) {
+  EXPECT_FALSE(Scores(kScores).memory_limit.has_value());
+  EXPECT_EQ(Scores(std::string(kScores) + " --memory-limit 4GiB").memory_limit,
+            int64_t{4} << 30);
+  for (const std::string command :
+       {"self --fitted f --train t --out s.npy",
+        "factors --fitted f --test t --out s.npy",
+        "fit --model m --train t --loss mse --method cg --out f"}) {
+    INFLUENCE_EXPECT_OK(Parse(command, "--memory-limit 800MB"));
+  }
+  ExpectUsageError(Parse(kScores, "--memory-limit much"),
+                   "--memory-limit: found 'much', expected a number of bytes");
+  ExpectUsageError(Parse(kInspect, "--memory-limit 1GiB"),
+                   "--memory-limit: found an unknown option");
 }
 
 TEST(OptionsTest, ARunMayBeResumedOrCutIntoShards) {

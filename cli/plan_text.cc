@@ -3,33 +3,25 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <string>
 
+#include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "cli/console.h"
 #include "cli/fitted_source.h"
+#include "cli/method_factory.h"
 #include "cli/method_options.h"
 #include "cli/options.h"
 #include "cli/result_summary.h"
+#include "cli/run_plan.h"
 #include "gradients/parameter_blocks.h"
 #include "nlohmann/json.hpp"
 #include "operators/curvature.h"
 
 namespace influence {
-
-std::string BytesText(double bytes) {
-  if (bytes < 1024) return absl::StrFormat("%.0f bytes", bytes);
-  const char* unit = "KiB";
-  bytes /= 1024;
-  for (const char* next : {"MiB", "GiB", "TiB"}) {
-    if (bytes < 1024) break;
-    bytes /= 1024;
-    unit = next;
-  }
-  return absl::StrFormat("%.3g %s", bytes, unit);
-}
 
 std::string CostText(const MethodOptions& method) {
   const bool is_auto = method.regularization.is_auto();
@@ -66,6 +58,28 @@ std::string CostText(const MethodOptions& method) {
   return "";
 }
 
+int64_t NumFitPasses(const MethodOptions& method) {
+  const bool is_auto = method.regularization.is_auto();
+  switch (method.method) {
+    case Method::kIdentity:
+      return 0;
+    case Method::kKfac:
+      return 1;
+    case Method::kEkfac:
+      return 2;
+    case Method::kDirect:
+      return is_auto && method.curvature != Curvature::kGaussNewton ? 2 : 1;
+    case Method::kArnoldi:
+    case Method::kNystroem:
+      return is_auto ? 2 : 1;
+    case Method::kCg:
+    case Method::kLissa:
+    case Method::kInverseHarmonicMean:
+      return is_auto ? 1 : 0;
+  }
+  return 0;
+}
+
 double MethodBytes(const MethodOptions& method, const ParameterBlocks& blocks,
                    int64_t item_size) {
   const auto num_parameters = static_cast<double>(blocks.size());
@@ -99,6 +113,20 @@ double MethodBytes(const MethodOptions& method, const ParameterBlocks& blocks,
       return 40 * num_parameters;
   }
   return 0;
+}
+
+void AddFit(const MethodOptions& method, const ParameterBlocks& blocks,
+            at::ScalarType dtype, std::optional<int64_t> memory_limit,
+            PlanProblem& problem) {
+  problem.fit_passes = NumFitPasses(method);
+  problem.method_bytes = static_cast<int64_t>(
+      MethodBytes(method, blocks, dtype == at::kDouble ? 8 : 4));
+  const bool is_kronecker =
+      method.method == Method::kKfac || method.method == Method::kEkfac;
+  if (method.method == Method::kEkfac) {
+    problem.kept_factor_bytes = KeptFactorBytes(memory_limit);
+  }
+  problem.writes_gradients = !is_kronecker;
 }
 
 std::string SizesText(const OpenedMethod& opened, int64_t num_queries) {

@@ -5,29 +5,38 @@
 #define INFLUENCE_CLI_PLAN_TEXT_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
+#include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
 #include "cli/console.h"
 #include "cli/fitted_source.h"
 #include "cli/method_options.h"
 #include "cli/options.h"
 #include "cli/result_summary.h"
+#include "cli/run_plan.h"
 #include "gradients/parameter_blocks.h"
 #include "nlohmann/json.hpp"
 
 namespace influence {
 
-// "512 bytes", "1.5 MiB".
-std::string BytesText(double bytes);
-
 // What the fit and the solves of a method will cost: "fit direct (hessian) in 1
 // pass". Empty for identity.
 std::string CostText(const MethodOptions& method);
 
+// Passes over the training data that the fit makes; where it makes products
+// with a curvature, as many as they are, one.
+int64_t NumFitPasses(const MethodOptions& method);
+
 // Bytes that the method holds beside model and data, roughly.
 double MethodBytes(const MethodOptions& method, const ParameterBlocks& blocks,
                    int64_t item_size);
+
+// What the fit of a method adds to a plan: its passes and its memory.
+void AddFit(const MethodOptions& method, const ParameterBlocks& blocks,
+            at::ScalarType dtype, std::optional<int64_t> memory_limit,
+            PlanProblem& problem);
 
 // "P = 2410 parameters, 100.0 % on the fast path; N = 1500 training samples, M
 // = 297 queries"; what there is none of is left out.

@@ -15,14 +15,6 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-TEST(PlanTextTest, BytesHaveAUnit) {
-  EXPECT_EQ(BytesText(0), "0 bytes");
-  EXPECT_EQ(BytesText(1023), "1023 bytes");
-  EXPECT_EQ(BytesText(1024), "1 KiB");
-  EXPECT_EQ(BytesText(1.5 * 1024 * 1024), "1.5 MiB");
-  EXPECT_EQ(BytesText(3.0 * 1024 * 1024 * 1024), "3 GiB");
-}
-
 TEST(PlanTextTest, TheCostOfAMethodNamesItsPasses) {
   MethodOptions method;
   EXPECT_THAT(CostText(method), IsEmpty());

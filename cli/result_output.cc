@@ -24,7 +24,6 @@
 #include "base/communicator.h"
 #include "base/status_macros.h"
 #include "base/validators.h"
-#include "calculators/folder_writer.h"
 #include "calculators/npy_file.h"
 #include "calculators/zarr_array.h"
 #include "calculators/zarr_format.h"
@@ -32,6 +31,7 @@
 #include "cli/interruption.h"
 #include "cli/job.h"
 #include "cli/options.h"
+#include "cli/output_store.h"
 #include "cli/resume_guard.h"
 #include "cli/solve_reports_json.h"
 #include "cli/usage_error.h"
@@ -43,43 +43,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What a writer says of an output that exists, in the words of this tool.
-absl::Status InWordsOfOptions(const OutputOptions& options,
-                              const absl::Status& status) {
-  std::error_code error;
-  if (status.code() != absl::StatusCode::kAlreadyExists || options.overwrite ||
-      !fs::exists(options.out, error)) {
-    return status;
-  }
-  const bool is_folder = fs::is_directory(options.out, error);
-  if (is_folder != IsZarrPath(options.out)) return status;
-  return absl::AlreadyExistsError(absl::StrCat(
-      options.out, ": found an existing ", is_folder ? "folder" : "file",
-      ", expected none, or --overwrite"));
-}
-
-constexpr char kUnfinished[] = ".incomplete";
-
 // The note of how a part was solved for.
 std::string SolvesNote(int64_t part) {
   return absl::StrCat("solves.", part, ".json");
-}
-
-// An unfinished run has left more in `folder` than descriptions of what it was
-// about to do: a chunk, statistics of a fit.
-bool HasWork(const std::string& folder) {
-  std::error_code error;
-  fs::recursive_directory_iterator files(folder, error);
-  for (; !error && files != fs::recursive_directory_iterator();
-       files.increment(error)) {
-    std::error_code ignored;
-    if (!files->is_regular_file(ignored)) continue;
-    const std::string name = files->path().filename().string();
-    if (name[0] != '.' && name != kZarrMetadataFile && name != "run.json") {
-      return true;
-    }
-  }
-  return false;
 }
 
 // `outer` is `inner` or a folder above it.
@@ -122,79 +88,21 @@ absl::Status RefuseToOverwriteInputs(const OutputOptions& options,
 absl::StatusOr<std::unique_ptr<ResultOutput>> ResultOutput::Open(
     const OutputOptions& options) {
   std::unique_ptr<ResultOutput> output(new ResultOutput(options));
-  if (Job()->size() > 1 && !IsZarrPath(options.out)) {
+  if (IsZarrPath(options.out)) {
+    INFLUENCE_ASSIGN_OR_RETURN(output->store_, OutputStore::Open(options));
+    return output;
+  }
+  if (Job()->size() > 1) {
     return UsageError(
         "--out",
         absl::StrCat(options.out, " for ", Job()->size(), " processes"),
         "a path ending in .zarr, which several can write");
   }
   absl::Status status =
-      IsZarrPath(options.out)
-          ? output->OpenStore()
-          : NpyWriter::Create(options.out, {1}, at::kFloat, options.overwrite)
-                .status();
+      NpyWriter::Create(options.out, {1}, at::kFloat, options.overwrite)
+          .status();
   if (!status.ok()) return InWordsOfOptions(options, status);
   return output;
-}
-
-absl::Status ResultOutput::OpenStore() {
-  const std::shared_ptr<Communicator> job = Job();
-  if (job->size() == 1) return OpenStoreAs(options_.shard.has_value());
-  // One rank sees, like a process of its own, whether the place is free, and
-  // makes it so; then all go on there.
-  if (IsFirstRank()) {
-    INFLUENCE_RETURN_IF_ERROR(OpenStoreAs(/*shared=*/false));
-    store_ = nullptr;
-    guard_ = nullptr;
-    kept_ = false;
-  }
-  INFLUENCE_RETURN_IF_ERROR(job->Barrier());
-  return OpenStoreAs(/*shared=*/true);
-}
-
-absl::Status ResultOutput::OpenStoreAs(bool shared) {
-  FolderWriterOptions folder;
-  folder.overwrite = options_.overwrite;
-  folder.shared = shared;
-  const bool goes_on = options_.resume || folder.shared;
-  if (goes_on) {
-    folder.unfinished = UnfinishedRun::kContinue;
-  } else if (options_.overwrite) {
-    folder.unfinished = UnfinishedRun::kDiscard;
-  }
-  const auto open = [&]() -> absl::StatusOr<std::string> {
-    INFLUENCE_ASSIGN_OR_RETURN(store_,
-                               ZarrStoreWriter::Create(options_.out, folder));
-    return store_->folder();
-  };
-  const std::string unfinished = absl::StrCat(options_.out, kUnfinished);
-  const bool has_work = HasWork(unfinished);
-  absl::StatusOr<std::unique_ptr<InterruptibleFile>> guard =
-      InterruptibleFile::Create(open);
-  std::error_code error;
-  if (guard.status().code() == absl::StatusCode::kAlreadyExists &&
-      folder.unfinished == UnfinishedRun::kRefuse &&
-      !fs::exists(options_.out, error) &&
-      fs::exists(absl::StrCat(unfinished, "/.lock"), error)) {
-    if (has_work) {
-      return absl::AlreadyExistsError(absl::StrCat(
-          unfinished,
-          ": found what an unfinished run has left, expected nothing, or "
-          "--resume to go on with it, or --overwrite to start anew"));
-    }
-    folder.unfinished = UnfinishedRun::kDiscard;
-    guard = InterruptibleFile::Create(open);
-  }
-  INFLUENCE_RETURN_IF_ERROR(guard.status());
-  guard_ = *std::move(guard);
-  if (goes_on && (has_work || folder.shared)) Keep();
-  return absl::OkStatus();
-}
-
-void ResultOutput::Keep() {
-  if (store_ == nullptr || kept_.exchange(true)) return;
-  store_->set_keep_unfinished(true);
-  guard_->Keep();
 }
 
 absl::StatusOr<ZarrAttributes> ResultOutput::CheckFinished(
@@ -219,7 +127,7 @@ absl::StatusOr<nlohmann::ordered_json> ResultOutput::Plan(
     const RunItems& run,
     absl::FunctionRef<absl::StatusOr<nlohmann::ordered_json>()> make_plan) {
   if (store_ == nullptr) return make_plan();
-  return AgreeOnPlan(*store_, run, make_plan);
+  return AgreeOnPlan(store_->writer(), run, make_plan);
 }
 
 absl::Status ResultOutput::Begin(at::ScalarType dtype,
@@ -248,7 +156,7 @@ absl::Status ResultOutput::Begin(at::ScalarType dtype,
     metadata.dtype = of_array;
     INFLUENCE_ASSIGN_OR_RETURN(
         ZarrArrayWriter* const writer,
-        store_->AddArray(array.name, std::move(metadata)));
+        store_->writer().AddArray(array.name, std::move(metadata)));
     writers_.push_back(writer);
   }
   return absl::OkStatus();
@@ -273,7 +181,7 @@ absl::Status ResultOutput::Write(size_t array, absl::Span<const int64_t> begin,
   const at::Tensor scaled = scale == 1 ? values : values.mul(scale);
   if (store_ != nullptr) {
     INFLUENCE_RETURN_IF_ERROR(writers_[array]->Write(begin, scaled));
-    Keep();
+    store_->Keep();
     return absl::OkStatus();
   }
   if (begin.size() == 1) return npy_->WriteRows(begin[0], scaled);
@@ -284,7 +192,7 @@ absl::Status ResultOutput::KeepSolves(
     int64_t part, const std::vector<BlockSolveReports>& reports) {
   if (reports.empty()) return absl::OkStatus();
   if (store_ != nullptr) {
-    INFLUENCE_RETURN_IF_ERROR(store_->WriteNote(
+    INFLUENCE_RETURN_IF_ERROR(store_->writer().WriteNote(
         SolvesNote(part), SolveReportsJson(reports).dump() + "\n"));
   }
   absl::MutexLock lock(&mutex_);
@@ -303,8 +211,9 @@ absl::StatusOr<std::vector<BlockSolveReports>> ResultOutput::Solves(
       continue;
     }
     std::optional<std::string> note;
-    if (store_ != nullptr && !store_->finished()) {
-      INFLUENCE_ASSIGN_OR_RETURN(note, store_->ReadNote(SolvesNote(part)));
+    if (store_ != nullptr && !store_->writer().finished()) {
+      INFLUENCE_ASSIGN_OR_RETURN(note,
+                                 store_->writer().ReadNote(SolvesNote(part)));
     }
     if (!note.has_value()) {
       missing = part;
@@ -316,35 +225,20 @@ absl::StatusOr<std::vector<BlockSolveReports>> ResultOutput::Solves(
   }
   if (!all.empty() && missing >= 0) {
     return absl::DataLossError(absl::StrCat(
-        store_->folder(), "/.run/", SolvesNote(missing),
+        store_->writer().folder(), "/.run/", SolvesNote(missing),
         ": found nothing, expected how these queries were solved for"));
   }
   return all;
 }
 
-absl::StatusOr<std::optional<std::string>> ResultOutput::NotePath(
-    absl::string_view name) {
-  if (store_ == nullptr) return std::nullopt;
-  INFLUENCE_ASSIGN_OR_RETURN(std::string path, store_->NotePath(name));
-  Keep();
-  return path;
-}
-
 absl::Status ResultOutput::Commit(const ZarrAttributes& attributes) {
   return InWordsOfOptions(options_, store_ != nullptr
-                                        ? store_->Commit(attributes)
+                                        ? store_->writer().Commit(attributes)
                                         : npy_->Commit());
 }
 
 absl::Status ResultOutput::Explain(const absl::Status& status) const {
-  if (status.ok() || !kept_ || status.code() == absl::StatusCode::kDataLoss ||
-      status.code() == absl::StatusCode::kFailedPrecondition) {
-    return status;
-  }
-  return absl::Status(
-      status.code(),
-      absl::StrCat(status.message(), " (what is done stays in ",
-                   store_->folder(), ", for --resume to go on with)"));
+  return store_ != nullptr ? store_->Explain(status) : status;
 }
 
 }  // namespace influence

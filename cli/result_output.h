@@ -7,7 +7,6 @@
 #ifndef INFLUENCE_CLI_RESULT_OUTPUT_H_
 #define INFLUENCE_CLI_RESULT_OUTPUT_H_
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -29,6 +28,7 @@
 #include "calculators/zarr_store_writer.h"
 #include "cli/interruption.h"
 #include "cli/options.h"
+#include "cli/output_store.h"
 #include "cli/resume_guard.h"
 #include "influence/prepared_queries.h"
 #include "nlohmann/json.hpp"
@@ -50,19 +50,16 @@ struct ResultArray {
 // Begin().
 class ResultOutput {
  public:
-  // Takes possession of the place: of several processes one, or all that have
-  // asked for a shard, whose runs share a store, or are ranks of one job
-  // (collective, then, and for stores only). What an unfinished run has
-  // left of a store is gone on with (options.resume, options.shard), removed
-  // (options.overwrite, or no tile in it), or kAlreadyExists. Errors of a path
-  // that cannot be written to or already has something. Messages begin with the
-  // path.
+  // Takes possession of the place of a store, see OutputStore, or looks whether
+  // a file can be written. Messages begin with the path.
   static absl::StatusOr<std::unique_ptr<ResultOutput>> Open(
       const OutputOptions& options);
 
   // The store is complete, of an earlier run or of other shards: there is
   // nothing to do but to see, by CheckFinished(), that it is the one meant.
-  bool finished() const { return store_ != nullptr && store_->finished(); }
+  bool finished() const {
+    return store_ != nullptr && store_->writer().finished();
+  }
 
   // The attributes of a store that is finished(), which comes from such a run;
   // errors of CheckSameRun().
@@ -98,12 +95,13 @@ class ResultOutput {
   absl::StatusOr<std::vector<BlockSolveReports>> Solves(
       int64_t num_parts) const;
 
-  // A path for a folder of what the unfinished run of a store may find again;
-  // nothing for a file. What is there is kept from here on.
-  absl::StatusOr<std::optional<std::string>> NotePath(absl::string_view name);
+  // The store; null for a file.
+  OutputStore* store() { return store_.get(); }
 
   // No tile is missing. Always so for a file.
-  bool IsWhole() const { return store_ == nullptr || store_->IsWhole(); }
+  bool IsWhole() const {
+    return store_ == nullptr || store_->writer().IsWhole();
+  }
 
   // Lets the output appear. A .npy file has no place for `attributes`.
   absl::Status Commit(const ZarrAttributes& attributes);
@@ -115,21 +113,12 @@ class ResultOutput {
  private:
   explicit ResultOutput(const OutputOptions& options) : options_(options) {}
 
-  absl::Status OpenStore();
-
-  // As the only process that writes the store, or as one of several.
-  absl::Status OpenStoreAs(bool shared);
-
-  // Leaves the unfinished store where it is.
-  void Keep();
-
   OutputOptions options_;
-  std::unique_ptr<InterruptibleFile> guard_;  // Outlives the writers' clean-up.
+  std::unique_ptr<InterruptibleFile> guard_;  // Outlives the file's clean-up.
   std::unique_ptr<NpyWriter> npy_;            // One of these two, in the end.
-  std::unique_ptr<ZarrStoreWriter> store_;
+  std::unique_ptr<OutputStore> store_;
   std::vector<ResultArray> arrays_;
   std::vector<ZarrArrayWriter*> writers_;  // Of store_, by array.
-  std::atomic<bool> kept_ = false;
 
   mutable absl::Mutex mutex_;
   std::map<int64_t, std::vector<BlockSolveReports>> solves_  // By part.

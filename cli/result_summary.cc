@@ -16,6 +16,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/validators.h"
+#include "cli/byte_text.h"
 #include "cli/options.h"
 #include "cli/resume_guard.h"
 #include "cli/solve_reports_json.h"
@@ -277,8 +278,12 @@ std::vector<std::string> SummaryLines(const ResultSummary& summary) {
     absl::StrAppend(&first, ", mode ", InfluenceModeName(*summary.mode),
                     ", units ", UnitsName(summary.units));
   }
-  lines.push_back(
-      absl::StrCat(first, ", ", DurationText(absl::Seconds(summary.seconds))));
+  lines.push_back(absl::StrCat(
+      first, ", ", DurationText(absl::Seconds(summary.seconds)),
+      summary.peak_memory_bytes.has_value()
+          ? absl::StrCat(", peak memory ", BytesText(static_cast<double>(
+                                               *summary.peak_memory_bytes)))
+          : ""));
   if (summary.mode.has_value()) {
     lines.push_back(absl::StrCat(
         "sign: ",
@@ -309,6 +314,10 @@ std::string SummaryJson(const ResultSummary& summary) {
     json["passes"] = summary.passes;
   }
   json["seconds"] = summary.seconds;
+  if (!summary.plan.is_null()) json["plan"] = summary.plan;
+  if (summary.peak_memory_bytes.has_value()) {
+    json["peak_memory_bytes"] = *summary.peak_memory_bytes;
+  }
   for (const auto& [role, path] : summary.paths) json[role] = path;
   // A path need not be UTF-8.
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";

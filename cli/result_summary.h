@@ -89,6 +89,7 @@ struct ResultSummary {
   int64_t batch_size = 0;  // Samples of the training data.
   int64_t passes = 0;      // Over the training data, for the scores.
   double seconds = 0;
+  std::optional<int64_t> peak_memory_bytes;  // As measured, since the plan.
 };
 
 // Lines for people, without their ends; what needs attention begins with

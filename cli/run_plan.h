@@ -1,7 +1,15 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 //
-// How a run is cut into batches and tiles, decided once and kept with the
-// output, so that whoever goes on with it cuts it in the same way.
+// How a run is cut into batches and tiles, decided once from what a batch was
+// measured to need, and kept with the output, so that whoever goes on with it
+// cuts it in the same way. Peak memory is
+//
+//   baseline + method + max(fit, scores or rows)
+//   fit    = kept factors + scratch + batch; rows = batch + what is written
+//   scores = queries of a pass + batch of queries or of training data + tiles
+//
+// all in bytes: the baseline (model, data, libraries) and a batch measured, the
+// rest computed from sizes.
 #ifndef INFLUENCE_CLI_RUN_PLAN_H_
 #define INFLUENCE_CLI_RUN_PLAN_H_
 
@@ -11,25 +19,76 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "cli/batch_probe.h"
 #include "cli/batch_sizes.h"
 #include "nlohmann/json.hpp"
 
 namespace influence {
 
 struct RunPlan {
-  int64_t fit_batch_size = 0;    // Samples a batch of the fit; 0 without one.
+  int64_t fit_batch_size = 1;    // Samples a batch of the fit, if there is one.
   int64_t batch_size = 1;        // Samples a batch: columns of a tile.
   int64_t query_batch_size = 1;  // Queries whose gradients are taken at a time.
   int64_t queries_per_pass = 1;  // Rows of a tile; a multiple of the above, or
                                  // all queries.
   int64_t passes = 1;            // Over the training data, for the scores.
+
+  int64_t peak_memory_bytes = 0;  // Of the process; 0 where not known.
+  int64_t written_bytes = 0;      // Before compression.
+
+  // From the measured rates; without what solves and factorisations take.
+  double estimated_seconds = 0;
 };
 
-// Cuts the queries of `problem`. `keeps_factors`: of queries that were solved
-// for a factor is kept, so that several batches of them share a pass.
-// `requested`: the batch size, if it is not for this function to choose.
-RunPlan PlanQueries(const BatchProblem& problem,
-                    std::optional<int64_t> requested, bool keeps_factors);
+// What a plan is made for.
+struct PlanProblem {
+  BatchProblem sizes;
+
+  // --batch-size and --memory-limit, if given.
+  std::optional<int64_t> batch_size;
+  std::optional<int64_t> memory_limit;
+
+  int64_t workers = 1;  // Threads that compute a tile each, all at a time.
+
+  // A batch, where it is not asked for, has at most so many samples; those of
+  // the fit and others.
+  std::optional<int64_t> most_fit_samples;
+  std::optional<int64_t> most_samples;
+
+  int64_t fit_passes = 0;         // Of the fit, over the training data.
+  int64_t method_bytes = 0;       // That it holds afterwards.
+  int64_t kept_factor_bytes = 0;  // At most, between its passes.
+
+  // Does it fit to whole gradients [n, P] a batch, not to their factors?
+  bool writes_gradients = true;
+
+  // How the scores come from the queries; none where there are no rows.
+  enum class Queries {
+    kFactors,    // Rows A^-1 grad q are kept, of several batches.
+    kRotated,    // The same numbers, of one batch.
+    kGradients,  // Their gradients as they are, of one batch.
+  } queries = Queries::kFactors;
+  bool has_scores = true;
+
+  // Of a command that makes rows, not scores: what each sample of a batch needs
+  // beside its gradients.
+  int64_t bytes_per_row = 0;
+
+  int64_t written_bytes = 0;
+};
+
+// How many samples to try: enough to be measured, few enough for memory_limit.
+int64_t ProbeSize(const PlanProblem& problem);
+
+// Batches as ChooseBatchSizes() has them, or larger where only factors of
+// gradients are held; smaller ones where `probe` says that they need more, and
+// as small as memory_limit asks for. kResourceExhausted, naming the option to
+// change, where not even that suffices.
+absl::StatusOr<RunPlan> MakePlan(const PlanProblem& problem,
+                                 const BatchProbe& probe);
+
+// "peak memory about 812 MiB (limit 1 GiB); writes 458 MiB; about 12 s"
+std::string PlanText(const RunPlan& plan, std::optional<int64_t> memory_limit);
 
 nlohmann::ordered_json PlanJson(const RunPlan& plan);
 

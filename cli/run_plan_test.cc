@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "cli/batch_probe.h"
 #include "cli/batch_sizes.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -15,43 +16,153 @@
 namespace influence {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using Queries = PlanProblem::Queries;
 
 constexpr int64_t kMillion = 1000000;
+constexpr int64_t kMiB = int64_t{1} << 20;
 
-BatchProblem Problem() {
-  return {.num_parameters = kMillion,
-          .item_size = 4,
-          .num_train = 1000,
-          .num_queries = 300,
-          .values_per_input = 784,
-          .values_per_score = 1};
+PlanProblem Problem() {
+  PlanProblem problem;
+  problem.sizes = {.num_parameters = kMillion,
+                   .item_size = 4,
+                   .num_train = 100000,
+                   .num_queries = 300,
+                   .values_per_input = 784,
+                   .values_per_score = 1};
+  return problem;
+}
+
+// A batch of 64 that needs `bytes_per_sample`.
+BatchProbe Probe(int64_t bytes_per_sample) {
+  BatchProbe probe;
+  probe.num_samples = 64;
+  probe.baseline_bytes = 200 * kMiB;
+  probe.bytes = 64 * (bytes_per_sample - 1);
+  probe.factor_bytes_per_sample = 4000;
+  probe.seconds_per_gradient = 1e-4;
+  probe.seconds_per_score = 1e-7;
+  return probe;
 }
 
 TEST(RunPlanTest, BatchesOfQueriesShareAPassWhereFactorsAreKept) {
   // 67 gradients of 4 MB are 256 MiB, 134 factors 512 MiB.
-  const RunPlan shared = PlanQueries(Problem(), std::nullopt, true);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan shared,
+                                 MakePlan(Problem(), Probe(8000)));
   EXPECT_EQ(shared.batch_size, 67);
   EXPECT_EQ(shared.query_batch_size, 67);
   EXPECT_EQ(shared.queries_per_pass, 134);
   EXPECT_EQ(shared.passes, 3);
-  const RunPlan apart = PlanQueries(Problem(), std::nullopt, false);
-  EXPECT_EQ(apart.queries_per_pass, 67);
-  EXPECT_EQ(apart.passes, 5);
 }
 
-TEST(RunPlanTest, OnePassTakesAllQueriesThatFit) {
-  BatchProblem problem = Problem();
-  problem.num_parameters = 1000;
-  const RunPlan plan = PlanQueries(problem, 7, true);
-  EXPECT_EQ(plan.batch_size, 7);
-  EXPECT_EQ(plan.query_batch_size, 7);
-  EXPECT_EQ(plan.queries_per_pass, 300);
+TEST(RunPlanTest, FactorsOfGradientsAllowLargerBatches) {
+  PlanProblem problem = Problem();
+  problem.writes_gradients = false;
+  problem.queries = Queries::kRotated;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan plan,
+                                 MakePlan(problem, Probe(8000)));
+  EXPECT_EQ(plan.batch_size, 1024);
+  // As many as are kept, all at a time.
+  EXPECT_EQ(plan.query_batch_size, 134);
+  EXPECT_EQ(plan.queries_per_pass, 134);
+}
+
+TEST(RunPlanTest, ABatchThatNeedsMuchIsMadeSmaller) {
+  PlanProblem problem = Problem();
+  problem.writes_gradients = false;
+  problem.queries = Queries::kGradients;
+  // 256 MiB are 25 samples of 10 MiB; a power of two, whatever the noise.
+  for (const int64_t bytes : {10 * kMiB, 10 * kMiB + 70000}) {
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan plan,
+                                   MakePlan(problem, Probe(bytes)));
+    EXPECT_EQ(plan.batch_size, 16);
+  }
+  // But not where it was asked for.
+  problem.batch_size = 40;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan plan,
+                                 MakePlan(problem, Probe(10 * kMiB)));
+  EXPECT_EQ(plan.batch_size, 40);
+}
+
+TEST(RunPlanTest, ThePeakIsTheSumOfWhatIsHeldAtATime) {
+  PlanProblem problem = Problem();
+  problem.sizes.num_queries = 10;
+  problem.batch_size = 32;
+  problem.method_bytes = 7 * kMiB;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan plan,
+                                 MakePlan(problem, Probe(kMiB)));
+  // Baseline, method, ten factors of 4 MB; then a batch, two tiles and scratch,
+  // which is more than ten queries being prepared.
+  EXPECT_EQ(plan.peak_memory_bytes, (200 + 7) * kMiB + 10 * 4 * kMillion +
+                                        32 * kMiB + 2 * 10 * 32 * 4 +
+                                        96 * kMiB);
+  // The fit does not come on top, but may need more.
+  problem.fit_passes = 2;
+  problem.kept_factor_bytes = 300 * kMiB;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan fit,
+                                 MakePlan(problem, Probe(kMiB)));
+  EXPECT_EQ(fit.peak_memory_bytes,
+            (200 + 7) * kMiB + 96 * kMiB + 32 * kMiB + 300 * kMiB);
+}
+
+TEST(RunPlanTest, AMemoryLimitMakesBatchesAndPassesSmaller) {
+  PlanProblem problem = Problem();
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan free,
+                                 MakePlan(problem, Probe(kMiB)));
+  for (const int64_t limit : {900 * kMiB, 500 * kMiB, 320 * kMiB}) {
+    problem.memory_limit = limit;
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan plan,
+                                   MakePlan(problem, Probe(kMiB)));
+    EXPECT_LE(plan.peak_memory_bytes, limit);
+    EXPECT_GT(plan.passes, free.passes);
+  }
+}
+
+TEST(RunPlanTest, WhatDoesNotFitSaysWhichOptionToChange) {
+  PlanProblem problem = Problem();
+  problem.memory_limit = 250 * kMiB;
+  EXPECT_THAT(MakePlan(problem, Probe(kMiB)),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       AllOf(HasSubstr("--memory-limit: found 250 MiB"),
+                             HasSubstr("for model, data and a single"))));
+  problem.memory_limit = 500 * kMiB;
+  problem.batch_size = 1000;
+  EXPECT_THAT(MakePlan(problem, Probe(kMiB)),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       HasSubstr("or more with --batch-size 1000")));
+  problem.batch_size.reset();
+  problem.method_bytes = 5000 * kMiB;
+  EXPECT_THAT(MakePlan(problem, Probe(kMiB)),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       HasSubstr("4.88 GiB for what the method keeps")));
+}
+
+TEST(RunPlanTest, TimeFollowsTheMeasuredRates) {
+  PlanProblem problem = Problem();
+  problem.sizes.num_parameters = 1000;
+  problem.fit_passes = 2;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan plan,
+                                 MakePlan(problem, Probe(8000)));
   EXPECT_EQ(plan.passes, 1);
+  EXPECT_NEAR(plan.estimated_seconds,
+              (3 * 100000 + 300) * 1e-4 + 100000 * 300 * 1e-7, 1e-9);
+}
+
+TEST(RunPlanTest, WhatIsNotMeasuredIsNotKnown) {
+  PlanProblem problem = Problem();
+  problem.memory_limit = kMiB;
+  BatchProbe probe = Probe(kMiB);
+  probe.bytes.reset();
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan plan, MakePlan(problem, probe));
+  EXPECT_EQ(plan.peak_memory_bytes, 0);
+  EXPECT_THAT(PlanText(plan, problem.memory_limit),
+              HasSubstr("peak memory not known (limit 1 MiB)"));
 }
 
 TEST(RunPlanTest, ReadsBackWhatWasKept) {
-  RunPlan plan = PlanQueries(Problem(), std::nullopt, true);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(RunPlan plan,
+                                 MakePlan(Problem(), Probe(8000)));
   plan.fit_batch_size = 12;
   const nlohmann::ordered_json json = PlanJson(plan);
   INFLUENCE_ASSERT_OK_AND_ASSIGN(
@@ -59,6 +170,7 @@ TEST(RunPlanTest, ReadsBackWhatWasKept) {
       ParsePlan("s.zarr", nlohmann::ordered_json::parse(json.dump())));
   EXPECT_EQ(PlanJson(read), json);
   for (const auto& [name, value] : json.items()) {
+    if (name == "estimated_seconds") continue;
     nlohmann::ordered_json damaged = json;
     damaged[name] = -1;
     EXPECT_THAT(ParsePlan("s.zarr", damaged),

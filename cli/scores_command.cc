@@ -20,11 +20,13 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/communicator.h"
+#include "base/process_memory.h"
 #include "base/status_macros.h"
 #include "base/validators.h"
 #include "calculators/tile_workers.h"
 #include "calculators/top_k.h"
 #include "calculators/zarr_format.h"
+#include "cli/batch_probe.h"
 #include "cli/batch_sizes.h"
 #include "cli/console.h"
 #include "cli/data_set.h"
@@ -154,11 +156,12 @@ ResultSummary SummaryOf(const ScoresOptions& options,
 }
 
 // Bytes of all arrays.
-double SizeOf(const std::vector<ResultArray>& arrays, at::ScalarType dtype) {
-  double bytes = 0;
+int64_t SizeOf(const std::vector<ResultArray>& arrays, at::ScalarType dtype) {
+  int64_t bytes = 0;
   for (const ResultArray& array : arrays) {
-    bytes += static_cast<double>(Product(array.shape, 0)) *
-             static_cast<double>(c10::elementSize(array.dtype.value_or(dtype)));
+    bytes +=
+        Product(array.shape, 0) *
+        static_cast<int64_t>(c10::elementSize(array.dtype.value_or(dtype)));
   }
   return bytes;
 }
@@ -169,6 +172,25 @@ int64_t LargestSharedBatch(int64_t num_train, int workers) {
   constexpr int kTilesPerWorker = 4;
   const int64_t tiles = workers == 1 ? 1 : int64_t{workers} * kTilesPerWorker;
   return (num_train + tiles - 1) / tiles;
+}
+
+// What the plan depends on beside the sizes.
+PlanProblem ProblemOf(const ScoresOptions& options, const OpenedMethod& opened,
+                      bool keeps_factors) {
+  PlanProblem problem;
+  problem.batch_size = options.batch_size;
+  problem.memory_limit = options.memory_limit;
+  if (const auto* fit = std::get_if<FitSource>(&options.source)) {
+    AddFit(fit->method, opened.influence->blocks(), opened.record.dtype,
+           options.memory_limit, problem);
+  }
+  problem.writes_gradients = keeps_factors;
+  if (!keeps_factors) {
+    problem.queries = opened.method == Method::kIdentity
+                          ? PlanProblem::Queries::kGradients
+                          : PlanProblem::Queries::kRotated;
+  }
+  return problem;
 }
 
 absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
@@ -244,22 +266,29 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
     problem.values_per_score =
         std::max(problem.values_per_score, Product(array.shape, 2));
   }
+  PlanProblem plan_problem = ProblemOf(options, opened, keeps_factors);
+  plan_problem.sizes = problem;
+  plan_problem.workers = num_workers;
+  plan_problem.most_samples =
+      LargestSharedBatch(problem.num_train, Job()->size() * num_workers);
+  if (fit != nullptr) plan_problem.most_fit_samples = opened.record.batch_size;
+  plan_problem.written_bytes =
+      SizeOf(options.top_k.has_value()
+                 ? TopKArrays(num_queries, top_k.k, num_queries)
+                 : ArraysOf(scores, train_data, num_queries, 1, 1),
+             dtype);
   INFLUENCE_ASSIGN_OR_RETURN(
       summary.plan,
-      output.Plan(
-          RunItemsOf(summary), [&]() -> absl::StatusOr<nlohmann::ordered_json> {
-            RunPlan plan =
-                PlanQueries(problem, options.batch_size, keeps_factors);
-            const int64_t most = LargestSharedBatch(
-                problem.num_train, Job()->size() * num_workers);
-            if (!options.batch_size.has_value() && plan.batch_size > most) {
-              plan = PlanQueries(problem, most, keeps_factors);
-            }
-            if (fit != nullptr) {
-              plan.fit_batch_size = opened.record.batch_size;
-            }
-            return PlanJson(plan);
-          }));
+      output.Plan(RunItemsOf(summary),
+                  [&]() -> absl::StatusOr<nlohmann::ordered_json> {
+                    INFLUENCE_ASSIGN_OR_RETURN(
+                        const BatchProbe probe,
+                        ProbeBatch(*opened.inputs.provider, train_data,
+                                   ProbeSize(plan_problem)));
+                    INFLUENCE_ASSIGN_OR_RETURN(const RunPlan plan,
+                                               MakePlan(plan_problem, probe));
+                    return PlanJson(plan);
+                  }));
   INFLUENCE_ASSIGN_OR_RETURN(const RunPlan plan,
                              ParsePlan(options.out, summary.plan));
   INFLUENCE_RETURN_IF_ERROR(
@@ -274,29 +303,21 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
   INFLUENCE_ASSIGN_OR_RETURN(const std::shared_ptr<const DataSet> train,
                              train_data.WithBatchSize(plan.batch_size));
 
-  const double tile_bytes =
-      static_cast<double>(plan.queries_per_pass) *
-      static_cast<double>(plan.batch_size) *
-      static_cast<double>(problem.values_per_score * item_size);
-  const double gradient_bytes =
-      static_cast<double>(plan.batch_size + plan.queries_per_pass) *
-      static_cast<double>(problem.num_parameters * item_size);
-  const double method_bytes =
-      fit != nullptr
-          ? MethodBytes(fit->method, opened.influence->blocks(), item_size)
-          : 0;
   console.Say(SizesText(opened, num_queries));
   const std::string cost = fit != nullptr ? CostText(fit->method) : "";
-  console.Say(absl::StrCat(
-      "plan: ", cost, cost.empty() ? "" : ", ", "scores in ", plan.passes,
-      plan.passes == 1 ? " pass" : " passes",
-      " over the training data, batches of ", plan.batch_size, ", ",
-      plan.queries_per_pass, " queries a pass; about ",
-      BytesText(method_bytes + num_workers * (gradient_bytes + tile_bytes)),
-      " beside model and data; writes ", BytesText(SizeOf(arrays, dtype))));
+  console.Say(
+      absl::StrCat("plan: ", cost, cost.empty() ? "" : ", ", "scores in ",
+                   plan.passes, plan.passes == 1 ? " pass" : " passes",
+                   " over the training data, batches of ", plan.batch_size,
+                   ", ", plan.queries_per_pass, " queries a pass; ",
+                   PlanText(plan, options.memory_limit)));
 
   if (fit != nullptr) {
-    INFLUENCE_RETURN_IF_ERROR(FitOpened(opened, console.Progress()));
+    INFLUENCE_RETURN_IF_ERROR(
+        output.store() == nullptr || opened.method == Method::kIdentity
+            ? FitOpened(opened, console.Progress())
+            : FitWithNotes(opened, *output.store(), /*keep_fit=*/true,
+                           /*keep_all=*/options.resume, console.Progress()));
   }
   std::shared_ptr<const ComposableInfluence> influence = opened.influence;
   if (options.score_tolerance > 0) {
@@ -362,6 +383,7 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
     }
     INFLUENCE_RETURN_IF_ERROR(output.Commit(ResultAttributes(summary)));
   }
+  summary.peak_memory_bytes = PeakResidentBytes();
   summary.seconds = absl::ToDoubleSeconds(absl::Now() - start);
   return TellSummary(summary, options, console);
 }

@@ -70,34 +70,21 @@ absl::Status RunSelfInto(ResultOutput& output, const SelfOptions& options,
     return TellFinished(options.out, attributes, options, console);
   }
 
-  const int64_t num_parameters = opened.influence->num_parameters();
-  const at::ScalarType dtype = opened.record.dtype;
-  const int64_t item_size = dtype == at::kDouble ? 8 : 4;
   const int64_t num_samples = samples.num_samples();
   INFLUENCE_ASSIGN_OR_RETURN(
       const BatchLoop loop,
       BatchLoop::Begin(output, RunItemsOf(summary), options, options,
-                       {.num_parameters = num_parameters,
-                        .item_size = item_size,
-                        .num_train = num_samples,
-                        .num_queries = 1,
-                        .values_per_input = samples.values_per_sample(),
-                        .values_per_score = 1}));
+                       *opened.inputs.provider, samples,
+                       /*values_per_row=*/1));
   summary.plan = loop.plan_json();
   summary.batch_size = loop.batch_size();
-  INFLUENCE_RETURN_IF_ERROR(
-      output.Begin(dtype, {{"", {num_samples}, {loop.batch_size()}}}));
+  INFLUENCE_RETURN_IF_ERROR(output.Begin(
+      opened.record.dtype, {{"", {num_samples}, {loop.batch_size()}}}));
   INFLUENCE_ASSIGN_OR_RETURN(const std::shared_ptr<const DataSet> train,
                              samples.WithBatchSize(loop.batch_size()));
   console.Say(SizesText(opened, /*num_queries=*/0));
-  console.Say(
-      absl::StrCat("plan: ", opened.record.method,
-                   " in 1 pass over the training data, batches of ",
-                   loop.batch_size(), "; about ",
-                   BytesText(2 * static_cast<double>(loop.batch_size()) *
-                             static_cast<double>(num_parameters * item_size)),
-                   " beside model, data and fit; writes ",
-                   BytesText(static_cast<double>(num_samples * item_size))));
+  console.Say(absl::StrCat("plan: ", opened.record.method,
+                           " in 1 pass over the training data, ", loop.Text()));
 
   const double scale = UnitsFactor(InfluenceMode::kUp, options.units,
                                    opened.influence->num_fitted_samples());
