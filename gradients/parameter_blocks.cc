@@ -158,4 +158,9 @@ absl::StatusOr<std::vector<at::Tensor>> ParameterBlocks::Split(
       });
 }
 
+absl::Status InBlock(absl::string_view name, const absl::Status& status) {
+  return absl::Status(status.code(),
+                      absl::StrCat("block ", name, ": ", status.message()));
+}
+
 }  // namespace influence

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "ATen/core/Tensor.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "gradients/model.h"
@@ -77,6 +78,9 @@ class ParameterBlocks {
   std::vector<ParameterBlock> blocks_;
   int64_t size_ = 0;
 };
+
+// `status`, which is not OK, with "block <name>: " before its message.
+absl::Status InBlock(absl::string_view name, const absl::Status& status);
 
 }  // namespace influence
 

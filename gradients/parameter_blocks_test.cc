@@ -154,5 +154,11 @@ TEST(ParameterBlocksTest, RefusesToSplitAnotherSize) {
                            "dimension 15, the blocks' size")));
 }
 
+TEST(ParameterBlocksTest, NamesTheBlockOfAnError) {
+  EXPECT_THAT(InBlock("fc1", absl::NotFoundError("rank: found 9")),
+              StatusIs(absl::StatusCode::kNotFound,
+                       std::string("block fc1: rank: found 9")));
+}
+
 }  // namespace
 }  // namespace influence

@@ -242,9 +242,7 @@ absl::StatusOr<BlockMapper> BlockMapper::Create(
                                             std::move(block_provider),
                                             std::move(block_query_provider));
     if (!composition.ok()) {
-      return absl::Status(composition.status().code(),
-                          absl::StrCat("block ", block.name, ": ",
-                                       composition.status().message()));
+      return InBlock(block.name, composition.status());
     }
     parts.compositions.push_back(*std::move(composition));
     parts.forms.push_back(parts.operators[b]->AsBilinearForm());

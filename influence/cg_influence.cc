@@ -55,11 +55,6 @@ std::string EigenvaluesArray(const std::string& block) {
   return absl::StrCat(block, "/eigenvalues");
 }
 
-absl::Status InBlock(const std::string& block, const absl::Status& status) {
-  return absl::Status(status.code(),
-                      absl::StrCat("block ", block, ": ", status.message()));
-}
-
 }  // namespace
 
 absl::string_view CgPreconditionerName(CgPreconditioner preconditioner) {

@@ -33,11 +33,6 @@ double RoundingUnit(at::ScalarType dtype) {
                               : std::numeric_limits<float>::epsilon();
 }
 
-absl::Status InBlock(const std::string& block, const absl::Status& status) {
-  return absl::Status(status.code(),
-                      absl::StrCat("block ", block, ": ", status.message()));
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<DirectInfluence>> DirectInfluence::Create(

@@ -14,11 +14,6 @@ namespace {
 
 constexpr absl::string_view kMethod = "ihm";
 
-absl::Status InBlock(const std::string& block, const absl::Status& status) {
-  return absl::Status(status.code(),
-                      absl::StrCat("block ", block, ": ", status.message()));
-}
-
 absl::Status ValidateValues(const std::vector<double>& values) {
   for (const double value : values) {
     if (value > 0) continue;

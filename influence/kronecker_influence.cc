@@ -37,11 +37,6 @@ constexpr char kLayoutArray[] = "/layout";
 constexpr char kDiagonalArray[] = "/diagonal";
 constexpr int64_t kLayoutSize = 5;
 
-absl::Status InBlock(const std::string& block, const absl::Status& status) {
-  return absl::Status(status.code(),
-                      absl::StrCat("block ", block, ": ", status.message()));
-}
-
 double RoundingUnit(at::ScalarType dtype) {
   return dtype == at::kDouble ? std::numeric_limits<double>::epsilon()
                               : std::numeric_limits<float>::epsilon();

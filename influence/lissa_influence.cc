@@ -41,11 +41,6 @@ std::string CurvaturesArray(const std::string& block) {
   return absl::StrCat(block, "/curvatures");
 }
 
-absl::Status InBlock(const std::string& block, const absl::Status& status) {
-  return absl::Status(status.code(),
-                      absl::StrCat("block ", block, ": ", status.message()));
-}
-
 absl::StatusOr<std::vector<int64_t>> BatchSizes(const BatchSequence& data) {
   std::vector<int64_t> sizes;
   for (int64_t i = 0; i < data.num_batches(); ++i) {

@@ -6,9 +6,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/string_view.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
+#include "gradients/parameter_blocks.h"
 
 namespace influence {
 namespace {
@@ -43,11 +43,6 @@ absl::StatusOr<std::vector<at::Tensor>> Align(
                      ", expected the blocks ", Names(blocks)));
   }
   return tensors;
-}
-
-absl::Status InBlock(absl::string_view block, const absl::Status& status) {
-  return absl::Status(status.code(),
-                      absl::StrCat("block ", block, ": ", status.message()));
 }
 
 }  // namespace
