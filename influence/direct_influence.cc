@@ -2,7 +2,6 @@
 #include "influence/direct_influence.h"
 
 #include <cstddef>
-#include <limits>
 #include <string>
 #include <utility>
 
@@ -11,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "base/rounding_unit.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "operators/dense_curvature.h"
@@ -25,12 +25,6 @@ constexpr absl::string_view kCurvatureStage = "curvature";
 
 std::string ArrayName(const std::string& block) {
   return absl::StrCat(block, "/curvature");
-}
-
-// The rounding unit of the dtype that curvatures are computed in.
-double RoundingUnit(at::ScalarType dtype) {
-  return dtype == at::kDouble ? std::numeric_limits<double>::epsilon()
-                              : std::numeric_limits<float>::epsilon();
 }
 
 }  // namespace

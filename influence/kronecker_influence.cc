@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <limits>
 #include <map>
 #include <string>
 #include <tuple>
@@ -20,6 +19,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "base/rounding_unit.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "base/validators.h"
@@ -36,11 +36,6 @@ constexpr char kDroppedOption[] = "dropped";
 constexpr char kLayoutArray[] = "/layout";
 constexpr char kDiagonalArray[] = "/diagonal";
 constexpr int64_t kLayoutSize = 5;
-
-double RoundingUnit(at::ScalarType dtype) {
-  return dtype == at::kDouble ? std::numeric_limits<double>::epsilon()
-                              : std::numeric_limits<float>::epsilon();
-}
 
 absl::Status ValidateScoreTolerance(double score_tolerance) {
   if (score_tolerance >= 0 && score_tolerance < 1) return absl::OkStatus();

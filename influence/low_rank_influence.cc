@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <limits>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -11,6 +10,7 @@
 #include "ATen/ops/sort.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "base/rounding_unit.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "gradients/model.h"
@@ -31,12 +31,6 @@ std::string VectorsName(const std::string& block) {
 
 std::string ValuesName(const std::string& block) {
   return absl::StrCat(block, "/eigenvalues");
-}
-
-// The rounding unit of the dtype that products are computed in.
-double RoundingUnit(at::ScalarType dtype) {
-  return dtype == at::kDouble ? std::numeric_limits<double>::epsilon()
-                              : std::numeric_limits<float>::epsilon();
 }
 
 }  // namespace

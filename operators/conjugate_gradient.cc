@@ -17,6 +17,7 @@
 #include "ATen/ops/zeros.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/rounding_unit.h"
 #include "base/status_macros.h"
 #include "base/validators.h"
 #include "operators/row_algebra.h"

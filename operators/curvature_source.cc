@@ -1,13 +1,13 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #include "operators/curvature_source.h"
 
-#include <limits>
 #include <utility>
 #include <vector>
 
 #include "ATen/ops/zeros.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/rounding_unit.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "base/validators.h"
@@ -228,8 +228,7 @@ class OneOfBatches : public BatchSequence {
 }  // namespace
 
 double CurvatureSource::relative_accuracy() const {
-  return dtype() == at::kDouble ? std::numeric_limits<double>::epsilon()
-                                : std::numeric_limits<float>::epsilon();
+  return RoundingUnit(dtype());
 }
 
 std::unique_ptr<const CurvatureSource> CreateCurvatureSource(

@@ -2,7 +2,6 @@
 #include "operators/kronecker_pair_inverse.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "ATen/ops/addmm.h"
 #include "ATen/ops/bmm.h"
@@ -14,6 +13,7 @@
 #include "ATen/ops/matmul.h"
 #include "ATen/ops/mm.h"
 #include "ATen/ops/mul.h"
+#include "base/rounding_unit.h"
 #include "gradients/gradient_term.h"
 
 namespace influence {
@@ -29,11 +29,6 @@ constexpr int64_t kTileSamples = 1024;
 // of a large matrix product: two thin products, their product and a sum, which
 // are bound by memory.
 constexpr double kStepCost = 400;
-
-double RoundingUnit(at::ScalarType dtype) {
-  return dtype == at::kDouble ? std::numeric_limits<double>::epsilon()
-                              : std::numeric_limits<float>::epsilon();
-}
 
 }  // namespace
 

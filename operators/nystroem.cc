@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <tuple>
 
 #include "ATen/core/grad_mode.h"
@@ -15,6 +14,7 @@
 #include "ATen/ops/zeros.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/rounding_unit.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "base/validators.h"
@@ -22,11 +22,6 @@
 
 namespace influence {
 namespace {
-
-double RoundingUnit(at::ScalarType dtype) {
-  return dtype == at::kDouble ? std::numeric_limits<double>::epsilon()
-                              : std::numeric_limits<float>::epsilon();
-}
 
 // How far below zero, relative to the norm of C, rounding may bring an
 // eigenvalue of zero: sums of some thousand products.

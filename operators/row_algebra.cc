@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <limits>
 
 #include "ATen/ops/empty.h"
 #include "ATen/ops/zeros.h"
@@ -39,11 +38,6 @@ std::vector<double> ToVector(const at::Tensor& tensor) {
 }
 
 }  // namespace
-
-double RoundingUnit(at::ScalarType dtype) {
-  return dtype == at::kDouble ? std::numeric_limits<double>::epsilon()
-                              : std::numeric_limits<float>::epsilon();
-}
 
 at::Tensor RowGram(const at::Tensor& a, const at::Tensor& b) {
   if (a.scalar_type() == at::kDouble) return a.matmul(b.t());

@@ -13,9 +13,6 @@
 
 namespace influence {
 
-// The rounding unit of float32 or float64.
-double RoundingUnit(at::ScalarType dtype);
-
 // a b^T for a [n, P] and b [m, P], float64 [n, m].
 at::Tensor RowGram(const at::Tensor& a, const at::Tensor& b);
 
