@@ -6,7 +6,6 @@
 #include <string>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
@@ -116,7 +115,8 @@ std::vector<BlockReport> CgInfluence::report() const {
   std::vector<BlockReport> report;
   for (size_t b = 0; b < fitted_.size(); ++b) {
     const ParameterBlock& block = blocks().blocks()[b];
-    report.push_back({block.name, block.size, values_[b], std::nullopt, {}});
+    report.push_back(
+        {block.name, block.size, regularization_.values[b], std::nullopt, {}});
     if (fitted_[b].sketch.has_value() && options_.rank > block.size) {
       report.back().remarks.push_back(absl::StrCat(
           "rank: found ", options_.rank, " above the block's size ", block.size,
@@ -137,16 +137,11 @@ std::vector<bool> CgInfluence::formed() const {
 absl::StatusOr<std::vector<std::shared_ptr<const Operator>>>
 CgInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
                           ProgressReporter* progress) {
-  std::vector<double> auto_values;
-  std::vector<double> values;
-  if (options_.regularization.is_auto()) {
-    INFLUENCE_ASSIGN_OR_RETURN(auto_values,
-                               AutoRegularization(provider(), blocks(), *data));
-    values = auto_values;
-  } else {
-    INFLUENCE_ASSIGN_OR_RETURN(values,
-                               options_.regularization.Resolve(blocks()));
-  }
+  INFLUENCE_ASSIGN_OR_RETURN(
+      FittedRegularization regularization,
+      FitRegularization(options_.regularization, blocks(), [&] {
+        return AutoRegularization(provider(), blocks(), *data);
+      }));
   const std::vector<bool> which =
       BlocksToForm(options_.products, blocks(), /*num_matrices=*/1,
                    std::min(options_.max_iterations, kUsualIterations));
@@ -162,10 +157,9 @@ CgInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
   INFLUENCE_RETURN_IF_ERROR(SetPreconditioners(data, progress, fitted));
   INFLUENCE_ASSIGN_OR_RETURN(
       std::vector<std::shared_ptr<const Operator>> operators,
-      MakeOperators(fitted, values));
+      MakeOperators(fitted, regularization.values));
   fitted_ = std::move(fitted);
-  values_ = std::move(values);
-  auto_values_ = std::move(auto_values);
+  regularization_ = std::move(regularization);
   return operators;
 }
 
@@ -283,22 +277,15 @@ CgInfluence::MakeOperators(const std::vector<Block>& fitted,
 absl::StatusOr<std::unique_ptr<ComposableInfluence>>
 CgInfluence::WithRegularization(const Regularization& regularization) const {
   INFLUENCE_RETURN_IF_ERROR(CheckFitted());
-  std::vector<double> values;
-  if (!regularization.is_auto()) {
-    INFLUENCE_ASSIGN_OR_RETURN(values, regularization.Resolve(blocks()));
-  } else if (auto_values_.empty()) {
-    return absl::FailedPreconditionError(
-        "regularization: found auto, expected values: the model was fitted "
-        "with values and has not kept the gradients' norms");
-  } else {
-    values = auto_values_;
-  }
+  INFLUENCE_ASSIGN_OR_RETURN(
+      FittedRegularization refitted,
+      RefitRegularization(regularization, blocks(), regularization_));
   std::unique_ptr<CgInfluence> other(new CgInfluence(*this));
   other->options_.regularization = regularization;
   INFLUENCE_ASSIGN_OR_RETURN(
       std::vector<std::shared_ptr<const Operator>> operators,
-      MakeOperators(fitted_, values));
-  other->values_ = std::move(values);
+      MakeOperators(fitted_, refitted.values));
+  other->regularization_ = std::move(refitted);
   INFLUENCE_RETURN_IF_ERROR(
       other->SetOperators(std::move(operators), num_fitted_samples()));
   return other;
@@ -317,8 +304,8 @@ absl::StatusOr<FittedState> CgInfluence::DoExportState() const {
       {kRankOption, absl::StrCat(options_.rank)},
       {kSeedOption, absl::StrCat(options_.seed)}};
   std::string& formed = state.options[kFormedOption];
-  state.regularization = values_;
-  state.auto_regularization = auto_values_;
+  state.regularization = regularization_.values;
+  state.auto_regularization = regularization_.auto_values;
   for (size_t b = 0; b < fitted_.size(); ++b) {
     const std::string& name = blocks().blocks()[b].name;
     formed += fitted_[b].curvature.defined() ? '1' : '0';
@@ -363,21 +350,16 @@ absl::StatusOr<std::unique_ptr<CgInfluence>> CgInfluence::Restore(
   INFLUENCE_ASSIGN_OR_RETURN(options.preconditioner,
                              ParseCgPreconditioner(preconditioner));
   INFLUENCE_ASSIGN_OR_RETURN(options.rank, IntegerOfState(state, kRankOption));
-  INFLUENCE_ASSIGN_OR_RETURN(const std::string seed,
-                             OptionOfState(state, kSeedOption));
-  if (!absl::SimpleAtoi(seed, &options.seed)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "fitted state: found seed \"", seed, "\", expected a number"));
-  }
+  INFLUENCE_ASSIGN_OR_RETURN(options.seed, SeedOfState(state, kSeedOption));
   INFLUENCE_ASSIGN_OR_RETURN(const std::string formed,
                              OptionOfState(state, kFormedOption));
-  if (formed.size() != blocks.blocks().size() ||
-      state.regularization.size() != blocks.blocks().size()) {
+  if (formed.size() != blocks.blocks().size()) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "fitted state: found ", state.regularization.size(),
-        " regularizations and ", formed.size(), " kinds of products, expected ",
-        blocks.blocks().size(), " of each"));
+        "fitted state: found ", formed.size(), " kinds of products, expected ",
+        blocks.blocks().size(), ", one a block"));
   }
+  INFLUENCE_ASSIGN_OR_RETURN(FittedRegularization regularization,
+                             RegularizationOfState(state));
   std::vector<Block> fitted(formed.size());
   for (size_t b = 0; b < fitted.size(); ++b) {
     const ParameterBlock& of = blocks.blocks()[b];
@@ -420,10 +402,9 @@ absl::StatusOr<std::unique_ptr<CgInfluence>> CgInfluence::Restore(
   INFLUENCE_RETURN_IF_ERROR(influence->SetProducts(data, fitted));
   INFLUENCE_ASSIGN_OR_RETURN(
       std::vector<std::shared_ptr<const Operator>> operators,
-      influence->MakeOperators(fitted, state.regularization));
+      influence->MakeOperators(fitted, regularization.values));
   influence->fitted_ = std::move(fitted);
-  influence->values_ = state.regularization;
-  influence->auto_values_ = state.auto_regularization;
+  influence->regularization_ = std::move(regularization);
   INFLUENCE_RETURN_IF_ERROR(
       influence->SetOperators(std::move(operators), state.num_fitted_samples));
   return influence;

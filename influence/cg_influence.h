@@ -155,8 +155,7 @@ class CgInfluence : public ComposableInfluence {
 
   CgInfluenceOptions options_;
   std::vector<Block> fitted_;
-  std::vector<double> values_;       // lambda by block.
-  std::vector<double> auto_values_;  // Empty unless the fit needed them.
+  FittedRegularization regularization_;
 };
 
 }  // namespace influence

@@ -88,24 +88,16 @@ DirectInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
                               ProgressReporter* progress) {
   INFLUENCE_ASSIGN_OR_RETURN(std::vector<at::Tensor> curvatures,
                              FormCurvatures(*data, progress));
-  std::vector<double> auto_values;
-  std::vector<double> values;
-  if (options_.regularization.is_auto()) {
-    if (options_.curvature == Curvature::kGaussNewton) {
-      INFLUENCE_ASSIGN_OR_RETURN(
-          auto_values, AutoRegularizationFromGaussNewton(blocks(), curvatures));
-    } else {
-      INFLUENCE_ASSIGN_OR_RETURN(
-          auto_values, AutoRegularization(provider(), blocks(), *data));
-    }
-    values = auto_values;
-  } else {
-    INFLUENCE_ASSIGN_OR_RETURN(values,
-                               options_.regularization.Resolve(blocks()));
-  }
-  INFLUENCE_ASSIGN_OR_RETURN(inverses_,
-                             Factorize(std::move(curvatures), values));
-  auto_values_ = std::move(auto_values);
+  INFLUENCE_ASSIGN_OR_RETURN(
+      FittedRegularization regularization,
+      FitRegularization(options_.regularization, blocks(), [&] {
+        return options_.curvature == Curvature::kGaussNewton
+                   ? AutoRegularizationFromGaussNewton(blocks(), curvatures)
+                   : AutoRegularization(provider(), blocks(), *data);
+      }));
+  INFLUENCE_ASSIGN_OR_RETURN(
+      inverses_, Factorize(std::move(curvatures), regularization.values));
+  regularization_ = std::move(regularization);
   return std::vector<std::shared_ptr<const Operator>>(inverses_.begin(),
                                                       inverses_.end());
 }
@@ -172,9 +164,9 @@ absl::StatusOr<FittedState> DirectInfluence::DoExportState() const {
   state.method = std::string(kMethod);
   state.options[kCurvatureOption] =
       std::string(CurvatureName(options_.curvature));
-  state.auto_regularization = auto_values_;
+  state.regularization = regularization_.values;
+  state.auto_regularization = regularization_.auto_values;
   for (size_t b = 0; b < inverses_.size(); ++b) {
-    state.regularization.push_back(inverses_[b]->regularization());
     state.arrays.push_back(
         {ArrayName(blocks().blocks()[b].name), inverses_[b]->c()});
   }
@@ -189,11 +181,8 @@ absl::StatusOr<std::unique_ptr<DirectInfluence>> DirectInfluence::Restore(
   }
   INFLUENCE_ASSIGN_OR_RETURN(ParameterBlocks blocks,
                              BlocksOfState(state, kMethod, provider->model()));
-  if (state.regularization.size() != blocks.blocks().size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("fitted state: found ", state.regularization.size(),
-                     " regularizations, expected ", blocks.blocks().size()));
-  }
+  INFLUENCE_ASSIGN_OR_RETURN(FittedRegularization regularization,
+                             RegularizationOfState(state));
   DirectInfluenceOptions options;
   options.query_function = std::move(query_function);
   INFLUENCE_ASSIGN_OR_RETURN(const std::string curvature,
@@ -211,8 +200,8 @@ absl::StatusOr<std::unique_ptr<DirectInfluence>> DirectInfluence::Restore(
       Create(std::move(provider), std::move(blocks), options));
   INFLUENCE_ASSIGN_OR_RETURN(
       influence->inverses_,
-      influence->Factorize(std::move(curvatures), state.regularization));
-  influence->auto_values_ = state.auto_regularization;
+      influence->Factorize(std::move(curvatures), regularization.values));
+  influence->regularization_ = std::move(regularization);
   INFLUENCE_RETURN_IF_ERROR(influence->SetInverses(state.num_fitted_samples));
   return influence;
 }
@@ -221,27 +210,21 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>>
 DirectInfluence::WithRegularization(
     const Regularization& regularization) const {
   INFLUENCE_RETURN_IF_ERROR(CheckFitted());
-  std::vector<double> values;
-  if (!regularization.is_auto()) {
-    INFLUENCE_ASSIGN_OR_RETURN(values, regularization.Resolve(blocks()));
-  } else if (auto_values_.empty()) {
-    return absl::FailedPreconditionError(
-        "regularization: found auto, expected values: the model was fitted "
-        "with values and has not kept the gradients' norms");
-  } else {
-    values = auto_values_;
-  }
+  INFLUENCE_ASSIGN_OR_RETURN(
+      FittedRegularization refitted,
+      RefitRegularization(regularization, blocks(), regularization_));
   std::unique_ptr<DirectInfluence> other(new DirectInfluence(*this));
   other->options_.regularization = regularization;
-  for (size_t b = 0; b < values.size(); ++b) {
-    if (values[b] == inverses_[b]->regularization()) continue;
+  for (size_t b = 0; b < inverses_.size(); ++b) {
+    if (refitted.values[b] == regularization_.values[b]) continue;
     absl::StatusOr<std::shared_ptr<const DirectInverse>> inverse =
-        inverses_[b]->WithRegularization(values[b]);
+        inverses_[b]->WithRegularization(refitted.values[b]);
     if (!inverse.ok()) {
       return InBlock(blocks().blocks()[b].name, inverse.status());
     }
     other->inverses_[b] = *std::move(inverse);
   }
+  other->regularization_ = std::move(refitted);
   INFLUENCE_RETURN_IF_ERROR(other->SetInverses(num_fitted_samples()));
   return other;
 }

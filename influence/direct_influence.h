@@ -102,7 +102,7 @@ class DirectInfluence : public ComposableInfluence {
   absl::Status SetInverses(int64_t num_fitted_samples);
 
   DirectInfluenceOptions options_;
-  std::vector<double> auto_values_;  // Empty unless the fit needed them.
+  FittedRegularization regularization_;
   std::vector<std::shared_ptr<const DirectInverse>> inverses_;
 };
 

@@ -55,6 +55,16 @@ absl::StatusOr<ParameterBlocks> BlocksOfState(const FittedState& state,
   return ParameterBlocks::CreateCustom(model, state.blocks);
 }
 
+absl::StatusOr<FittedRegularization> RegularizationOfState(
+    const FittedState& state) {
+  if (state.regularization.size() != state.blocks.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("fitted state: found ", state.regularization.size(),
+                     " regularizations, expected ", state.blocks.size()));
+  }
+  return FittedRegularization{state.regularization, state.auto_regularization};
+}
+
 absl::StatusOr<at::Tensor> ArrayOfState(const FittedState& state,
                                         absl::string_view name,
                                         at::ScalarType dtype,
@@ -119,6 +129,19 @@ absl::StatusOr<int64_t> IntegerOfState(const FittedState& state,
   if (!absl::SimpleAtoi(text, &value)) {
     return absl::InvalidArgumentError(absl::StrCat(
         "fitted state: ", name, ": found '", text, "', expected an integer"));
+  }
+  return value;
+}
+
+absl::StatusOr<uint64_t> SeedOfState(const FittedState& state,
+                                     const std::string& name) {
+  INFLUENCE_ASSIGN_OR_RETURN(const std::string text,
+                             OptionOfState(state, name));
+  uint64_t value = 0;
+  if (!absl::SimpleAtoi(text, &value)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("fitted state: ", name, ": found '", text,
+                     "', expected an integer >= 0"));
   }
   return value;
 }

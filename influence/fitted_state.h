@@ -15,6 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "gradients/model.h"
 #include "gradients/parameter_blocks.h"
+#include "influence/regularization.h"
 
 namespace influence {
 
@@ -54,6 +55,11 @@ absl::StatusOr<ParameterBlocks> BlocksOfState(const FittedState& state,
                                               absl::string_view method,
                                               const Model& model);
 
+// The regularizations of a state, one a block. kInvalidArgument if there are
+// others, or none.
+absl::StatusOr<FittedRegularization> RegularizationOfState(
+    const FittedState& state);
+
 // The array called `name`, which must have `shape` (a negative length admits
 // any) and `dtype`, and finite entries. kInvalidArgument naming what differs.
 absl::StatusOr<at::Tensor> ArrayOfState(const FittedState& state,
@@ -70,6 +76,8 @@ absl::StatusOr<double> NumberOfState(const FittedState& state,
                                      const std::string& name);
 absl::StatusOr<int64_t> IntegerOfState(const FittedState& state,
                                        const std::string& name);
+absl::StatusOr<uint64_t> SeedOfState(const FittedState& state,
+                                     const std::string& name);
 
 // A text that NumberOfState() reads back to the same value.
 std::string NumberText(double value);

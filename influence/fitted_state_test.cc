@@ -1,6 +1,7 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #include "influence/fitted_state.h"
 
+#include <cstdint>
 #include <limits>
 #include <memory>
 
@@ -10,6 +11,7 @@
 #include "gmock/gmock.h"
 #include "gradients/model.h"
 #include "gtest/gtest.h"
+#include "influence/regularization.h"
 #include "operators/problem_testing.h"
 #include "tests/support/status_matchers.h"
 
@@ -17,6 +19,7 @@ namespace influence {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 FittedState State() {
@@ -62,6 +65,32 @@ TEST(FittedStateTest, ReadsOptions) {
   EXPECT_THAT(
       NumberOfState(state, "curvature"),
       StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("'hessian'")));
+}
+
+TEST(FittedStateTest, SeedsAreUnsigned) {
+  FittedState state = State();
+  state.options["seed"] = "18446744073709551615";
+  EXPECT_EQ(SeedOfState(state, "seed").value(),
+            std::numeric_limits<uint64_t>::max());
+  state.options["seed"] = "-1";
+  EXPECT_THAT(SeedOfState(state, "seed"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("seed: found '-1'")));
+}
+
+TEST(FittedStateTest, HasARegularizationForEachBlock) {
+  FittedState state = State();
+  state.blocks = {{"a", {"x"}}, {"b", {"y"}}};
+  state.regularization = {0.5, 0.25};
+  state.auto_regularization = {2, 3};
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const FittedRegularization found,
+                                 RegularizationOfState(state));
+  EXPECT_THAT(found.values, ElementsAre(0.5, 0.25));
+  EXPECT_THAT(found.auto_values, ElementsAre(2, 3));
+  state.regularization = {};
+  EXPECT_THAT(RegularizationOfState(state),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("found 0 regularizations, expected 2")));
 }
 
 TEST(FittedStateTest, NumbersReadBackExactly) {

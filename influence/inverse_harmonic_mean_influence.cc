@@ -97,18 +97,14 @@ absl::Status InverseHarmonicMeanInfluence::SetMeans(
 absl::StatusOr<std::vector<std::shared_ptr<const Operator>>>
 InverseHarmonicMeanInfluence::FitOperators(
     std::shared_ptr<const BatchSequence> data, ProgressReporter* progress) {
-  std::vector<double> auto_values;
-  std::vector<double> values;
-  if (options_.regularization.is_auto()) {
-    INFLUENCE_ASSIGN_OR_RETURN(auto_values,
-                               AutoRegularization(provider(), blocks(), *data));
-    values = auto_values;
-  } else {
-    INFLUENCE_ASSIGN_OR_RETURN(values,
-                               options_.regularization.Resolve(blocks()));
-  }
-  INFLUENCE_RETURN_IF_ERROR(SetMeans(std::move(data), values, progress));
-  auto_values_ = std::move(auto_values);
+  INFLUENCE_ASSIGN_OR_RETURN(
+      FittedRegularization regularization,
+      FitRegularization(options_.regularization, blocks(), [&] {
+        return AutoRegularization(provider(), blocks(), *data);
+      }));
+  INFLUENCE_RETURN_IF_ERROR(
+      SetMeans(std::move(data), regularization.values, progress));
+  regularization_ = std::move(regularization);
   return Operators();
 }
 
@@ -116,27 +112,21 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>>
 InverseHarmonicMeanInfluence::WithRegularization(
     const Regularization& regularization) const {
   INFLUENCE_RETURN_IF_ERROR(CheckFitted());
-  std::vector<double> values;
-  if (!regularization.is_auto()) {
-    INFLUENCE_ASSIGN_OR_RETURN(values, regularization.Resolve(blocks()));
-  } else if (auto_values_.empty()) {
-    return absl::FailedPreconditionError(
-        "regularization: found auto, expected values: the model was fitted "
-        "with values and has not kept the gradients' norms");
-  } else {
-    values = auto_values_;
-  }
-  INFLUENCE_RETURN_IF_ERROR(ValidateValues(values));
+  INFLUENCE_ASSIGN_OR_RETURN(
+      FittedRegularization refitted,
+      RefitRegularization(regularization, blocks(), regularization_));
+  INFLUENCE_RETURN_IF_ERROR(ValidateValues(refitted.values));
   std::unique_ptr<InverseHarmonicMeanInfluence> other(
       new InverseHarmonicMeanInfluence(*this));
   other->options_.regularization = regularization;
-  for (size_t b = 0; b < values.size(); ++b) {
-    auto mean = means_[b]->WithRegularization(values[b]);
+  for (size_t b = 0; b < means_.size(); ++b) {
+    auto mean = means_[b]->WithRegularization(refitted.values[b]);
     if (!mean.ok()) {
       return InBlock(blocks().blocks()[b].name, mean.status());
     }
     other->means_[b] = *std::move(mean);
   }
+  other->regularization_ = std::move(refitted);
   INFLUENCE_RETURN_IF_ERROR(
       other->SetOperators(other->Operators(), num_fitted_samples()));
   return other;
@@ -146,10 +136,8 @@ absl::StatusOr<FittedState> InverseHarmonicMeanInfluence::DoExportState()
     const {
   FittedState state;
   state.method = std::string(kMethod);
-  state.auto_regularization = auto_values_;
-  for (const auto& mean : means_) {
-    state.regularization.push_back(mean->regularization());
-  }
+  state.regularization = regularization_.values;
+  state.auto_regularization = regularization_.auto_values;
   return state;
 }
 
@@ -164,12 +152,9 @@ InverseHarmonicMeanInfluence::Restore(
   }
   INFLUENCE_ASSIGN_OR_RETURN(ParameterBlocks blocks,
                              BlocksOfState(state, kMethod, provider->model()));
-  if (state.regularization.size() != blocks.blocks().size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("fitted state: found ", state.regularization.size(),
-                     " regularizations, expected ", blocks.blocks().size()));
-  }
-  INFLUENCE_RETURN_IF_ERROR(ValidateValues(state.regularization));
+  INFLUENCE_ASSIGN_OR_RETURN(FittedRegularization regularization,
+                             RegularizationOfState(state));
+  INFLUENCE_RETURN_IF_ERROR(ValidateValues(regularization.values));
   if (data->num_samples() != state.num_fitted_samples) {
     return absl::InvalidArgumentError(
         absl::StrCat("data: found ", data->num_samples(), " samples, expected ",
@@ -181,8 +166,8 @@ InverseHarmonicMeanInfluence::Restore(
       std::unique_ptr<InverseHarmonicMeanInfluence> influence,
       Create(std::move(provider), std::move(blocks), options));
   INFLUENCE_RETURN_IF_ERROR(
-      influence->SetMeans(std::move(data), state.regularization, nullptr));
-  influence->auto_values_ = state.auto_regularization;
+      influence->SetMeans(std::move(data), regularization.values, nullptr));
+  influence->regularization_ = std::move(regularization);
   INFLUENCE_RETURN_IF_ERROR(influence->SetOperators(influence->Operators(),
                                                     state.num_fitted_samples));
   return influence;

@@ -89,7 +89,7 @@ class InverseHarmonicMeanInfluence : public ComposableInfluence {
   std::vector<std::shared_ptr<const Operator>> Operators() const;
 
   InverseHarmonicMeanInfluenceOptions options_;
-  std::vector<double> auto_values_;  // Empty unless the fit needed them.
+  FittedRegularization regularization_;
   std::vector<std::shared_ptr<const InverseHarmonicMeanOperator>> means_;
 };
 

@@ -293,22 +293,18 @@ KroneckerInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
   INFLUENCE_ASSIGN_OR_RETURN(
       KroneckerFit fit,
       FitKronecker(shared_provider(), blocks(), *data, fit_options, progress));
-  std::vector<double> auto_values;
-  std::vector<double> values;
-  if (options_.regularization.is_auto()) {
-    INFLUENCE_ASSIGN_OR_RETURN(auto_values,
-                               AutoRegularizationFromMeanSquaredNorms(
-                                   blocks(), fit.mean_squared_norms));
-    values = auto_values;
-  } else {
-    INFLUENCE_ASSIGN_OR_RETURN(values,
-                               options_.regularization.Resolve(blocks()));
-  }
+  INFLUENCE_ASSIGN_OR_RETURN(
+      FittedRegularization regularization,
+      FitRegularization(options_.regularization, blocks(), [&] {
+        return AutoRegularizationFromMeanSquaredNorms(blocks(),
+                                                      fit.mean_squared_norms);
+      }));
   const auto curvature =
       std::make_shared<const KroneckerCurvature>(std::move(fit.curvature));
-  INFLUENCE_ASSIGN_OR_RETURN(inverses_, Invert(curvature, values));
+  INFLUENCE_ASSIGN_OR_RETURN(inverses_,
+                             Invert(curvature, regularization.values));
   curvature_ = curvature;
-  auto_values_ = std::move(auto_values);
+  regularization_ = std::move(regularization);
   return std::vector<std::shared_ptr<const Operator>>(inverses_.begin(),
                                                       inverses_.end());
 }
@@ -338,22 +334,14 @@ absl::Status KroneckerInfluence::SetInverses(int64_t num_fitted_samples) {
                       num_fitted_samples);
 }
 
-std::vector<double> KroneckerInfluence::UsedRegularization() const {
-  std::vector<double> values;
-  for (const auto& inverse : inverses_) {
-    values.push_back(inverse->options().regularization);
-  }
-  return values;
-}
-
 absl::StatusOr<std::unique_ptr<KroneckerInfluence>>
-KroneckerInfluence::WithOptions(
-    const KroneckerInfluenceOptions& options,
-    const std::vector<double>& regularization) const {
+KroneckerInfluence::WithOptions(const KroneckerInfluenceOptions& options,
+                                FittedRegularization regularization) const {
   std::unique_ptr<KroneckerInfluence> other(new KroneckerInfluence(*this));
   other->options_ = options;
   INFLUENCE_ASSIGN_OR_RETURN(other->inverses_,
-                             other->Invert(curvature_, regularization));
+                             other->Invert(curvature_, regularization.values));
+  other->regularization_ = std::move(regularization);
   INFLUENCE_RETURN_IF_ERROR(other->SetInverses(num_fitted_samples()));
   return other;
 }
@@ -362,19 +350,12 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>>
 KroneckerInfluence::WithRegularization(
     const Regularization& regularization) const {
   INFLUENCE_RETURN_IF_ERROR(CheckFitted());
-  std::vector<double> values;
-  if (!regularization.is_auto()) {
-    INFLUENCE_ASSIGN_OR_RETURN(values, regularization.Resolve(blocks()));
-  } else if (auto_values_.empty()) {
-    return absl::FailedPreconditionError(
-        "regularization: found auto, expected values: the model was fitted "
-        "with values and has not kept the gradients' norms");
-  } else {
-    values = auto_values_;
-  }
+  INFLUENCE_ASSIGN_OR_RETURN(
+      FittedRegularization refitted,
+      RefitRegularization(regularization, blocks(), regularization_));
   KroneckerInfluenceOptions options = options_;
   options.regularization = regularization;
-  return WithOptions(options, values);
+  return WithOptions(options, std::move(refitted));
 }
 
 absl::StatusOr<std::unique_ptr<KroneckerInfluence>>
@@ -383,7 +364,7 @@ KroneckerInfluence::WithScoreTolerance(double score_tolerance) const {
   INFLUENCE_RETURN_IF_ERROR(ValidateScoreTolerance(score_tolerance));
   KroneckerInfluenceOptions options = options_;
   options.score_tolerance = score_tolerance;
-  return WithOptions(options, UsedRegularization());
+  return WithOptions(options, regularization_);
 }
 
 absl::StatusOr<FittedState> KroneckerInfluence::DoExportState() const {
@@ -394,8 +375,8 @@ absl::StatusOr<FittedState> KroneckerInfluence::DoExportState() const {
       std::string(UncoveredPolicyName(options_.uncovered));
   state.options[kSeedOption] = absl::StrCat(options_.seed);
   state.options[kScoreToleranceOption] = NumberText(options_.score_tolerance);
-  state.regularization = UsedRegularization();
-  state.auto_regularization = auto_values_;
+  state.regularization = regularization_.values;
+  state.auto_regularization = regularization_.auto_values;
 
   const std::vector<int64_t> parameters = blocks().parameters();
   const auto position = [&](int64_t index) -> int64_t {
@@ -455,11 +436,8 @@ absl::StatusOr<std::unique_ptr<KroneckerInfluence>> KroneckerInfluence::Restore(
       ParameterBlocks blocks,
       BlocksOfState(state, KroneckerMethodName(options.method),
                     provider->model()));
-  if (state.regularization.size() != blocks.blocks().size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("fitted state: found ", state.regularization.size(),
-                     " regularizations, expected ", blocks.blocks().size()));
-  }
+  INFLUENCE_ASSIGN_OR_RETURN(FittedRegularization regularization,
+                             RegularizationOfState(state));
   INFLUENCE_ASSIGN_OR_RETURN(const std::string fisher,
                              OptionOfState(state, kFisherOption));
   INFLUENCE_ASSIGN_OR_RETURN(options.fisher, ParseFisher(fisher));
@@ -467,12 +445,7 @@ absl::StatusOr<std::unique_ptr<KroneckerInfluence>> KroneckerInfluence::Restore(
                              OptionOfState(state, kUncoveredOption));
   INFLUENCE_ASSIGN_OR_RETURN(options.uncovered,
                              ParseUncoveredPolicy(uncovered));
-  INFLUENCE_ASSIGN_OR_RETURN(const std::string seed,
-                             OptionOfState(state, kSeedOption));
-  if (!absl::SimpleAtoi(seed, &options.seed)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "fitted state: seed: found '", seed, "', expected an integer >= 0"));
-  }
+  INFLUENCE_ASSIGN_OR_RETURN(options.seed, SeedOfState(state, kSeedOption));
   INFLUENCE_ASSIGN_OR_RETURN(options.score_tolerance,
                              NumberOfState(state, kScoreToleranceOption));
   INFLUENCE_RETURN_IF_ERROR(ValidateScoreTolerance(options.score_tolerance));
@@ -486,8 +459,8 @@ absl::StatusOr<std::unique_ptr<KroneckerInfluence>> KroneckerInfluence::Restore(
       std::make_shared<const KroneckerCurvature>(std::move(found));
   INFLUENCE_ASSIGN_OR_RETURN(
       influence->inverses_,
-      influence->Invert(influence->curvature_, state.regularization));
-  influence->auto_values_ = state.auto_regularization;
+      influence->Invert(influence->curvature_, regularization.values));
+  influence->regularization_ = std::move(regularization);
   INFLUENCE_RETURN_IF_ERROR(influence->SetInverses(state.num_fitted_samples));
   return influence;
 }

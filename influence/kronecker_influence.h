@@ -133,16 +133,13 @@ class KroneckerInfluence : public ComposableInfluence {
   // A fitted copy with other options of the inverses.
   absl::StatusOr<std::unique_ptr<KroneckerInfluence>> WithOptions(
       const KroneckerInfluenceOptions& options,
-      const std::vector<double>& regularization) const;
+      FittedRegularization regularization) const;
 
   // As SetOperators(), of inverses_.
   absl::Status SetInverses(int64_t num_fitted_samples);
 
-  // lambda by block as used.
-  std::vector<double> UsedRegularization() const;
-
   KroneckerInfluenceOptions options_;
-  std::vector<double> auto_values_;  // Empty unless the fit needed them.
+  FittedRegularization regularization_;
   std::shared_ptr<const KroneckerCurvature> curvature_;
   std::vector<std::shared_ptr<const KroneckerInverse>> inverses_;
 };

@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "ATen/ops/empty.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/status_macros.h"
@@ -112,7 +111,7 @@ std::vector<BlockReport> LissaInfluence::report() const {
     const ParameterBlock& block = blocks().blocks()[b];
     report.push_back({block.name,
                       block.size,
-                      values_[b],
+                      regularization_.values[b],
                       std::nullopt,
                       {absl::StrCat("scale ", inverses_[b]->scale())}});
   }
@@ -139,15 +138,11 @@ LissaInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
   // Fitted aside, lest a failure change this model.
   LissaInfluence fit(*this);
   INFLUENCE_ASSIGN_OR_RETURN(fit.batch_sizes_, BatchSizes(*data));
-  fit.auto_values_.clear();
-  if (options_.regularization.is_auto()) {
-    INFLUENCE_ASSIGN_OR_RETURN(fit.auto_values_,
-                               AutoRegularization(provider(), blocks(), *data));
-    fit.values_ = fit.auto_values_;
-  } else {
-    INFLUENCE_ASSIGN_OR_RETURN(fit.values_,
-                               options_.regularization.Resolve(blocks()));
-  }
+  INFLUENCE_ASSIGN_OR_RETURN(
+      fit.regularization_,
+      FitRegularization(options_.regularization, blocks(), [&] {
+        return AutoRegularization(provider(), blocks(), *data);
+      }));
   const auto num_batches = static_cast<int64_t>(fit.batch_sizes_.size());
   const std::vector<bool> which =
       BlocksToForm(options_.products, blocks(), num_batches,
@@ -176,13 +171,13 @@ LissaInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
     stage.Advance();
   }
   INFLUENCE_RETURN_IF_ERROR(fit.SetProducts(data));
-  INFLUENCE_ASSIGN_OR_RETURN(fit.inverses_, fit.MakeOperators(fit.values_));
+  INFLUENCE_ASSIGN_OR_RETURN(fit.inverses_,
+                             fit.MakeOperators(fit.regularization_.values));
   batch_sizes_ = std::move(fit.batch_sizes_);
   curvatures_ = std::move(fit.curvatures_);
   products_ = std::move(fit.products_);
   inverses_ = std::move(fit.inverses_);
-  values_ = std::move(fit.values_);
-  auto_values_ = std::move(fit.auto_values_);
+  regularization_ = std::move(fit.regularization_);
   return std::vector<std::shared_ptr<const Operator>>(inverses_.begin(),
                                                       inverses_.end());
 }
@@ -266,21 +261,14 @@ absl::Status LissaInfluence::SetInverses(
 absl::StatusOr<std::unique_ptr<ComposableInfluence>>
 LissaInfluence::WithRegularization(const Regularization& regularization) const {
   INFLUENCE_RETURN_IF_ERROR(CheckFitted());
-  std::vector<double> values;
-  if (!regularization.is_auto()) {
-    INFLUENCE_ASSIGN_OR_RETURN(values, regularization.Resolve(blocks()));
-  } else if (auto_values_.empty()) {
-    return absl::FailedPreconditionError(
-        "regularization: found auto, expected values: the model was fitted "
-        "with values and has not kept the gradients' norms");
-  } else {
-    values = auto_values_;
-  }
+  INFLUENCE_ASSIGN_OR_RETURN(
+      FittedRegularization refitted,
+      RefitRegularization(regularization, blocks(), regularization_));
   std::unique_ptr<LissaInfluence> other(new LissaInfluence(*this));
   other->options_.regularization = regularization;
   INFLUENCE_ASSIGN_OR_RETURN(std::vector<std::shared_ptr<const Lissa>> inverses,
-                             MakeOperators(values));
-  other->values_ = std::move(values);
+                             MakeOperators(refitted.values));
+  other->regularization_ = std::move(refitted);
   INFLUENCE_RETURN_IF_ERROR(
       other->SetInverses(std::move(inverses), num_fitted_samples()));
   return other;
@@ -297,8 +285,8 @@ absl::StatusOr<FittedState> LissaInfluence::DoExportState() const {
       {kMaxIterationsOption, absl::StrCat(options_.max_iterations)},
       {kToleranceOption, NumberText(options_.relative_tolerance)},
       {kSeedOption, absl::StrCat(options_.seed)}};
-  state.regularization = values_;
-  state.auto_regularization = auto_values_;
+  state.regularization = regularization_.values;
+  state.auto_regularization = regularization_.auto_values;
   return CatchTorch("fitted state", [&]() -> absl::StatusOr<FittedState> {
     state.arrays.push_back(
         {kBatchSizesArray, VectorTensor(batch_sizes_, at::kLong)});
@@ -340,22 +328,17 @@ absl::StatusOr<std::unique_ptr<LissaInfluence>> LissaInfluence::Restore(
                              IntegerOfState(state, kMaxIterationsOption));
   INFLUENCE_ASSIGN_OR_RETURN(options.relative_tolerance,
                              NumberOfState(state, kToleranceOption));
-  INFLUENCE_ASSIGN_OR_RETURN(const std::string seed,
-                             OptionOfState(state, kSeedOption));
-  if (!absl::SimpleAtoi(seed, &options.seed)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "fitted state: found seed \"", seed, "\", expected a number"));
-  }
+  INFLUENCE_ASSIGN_OR_RETURN(options.seed, SeedOfState(state, kSeedOption));
   INFLUENCE_ASSIGN_OR_RETURN(const std::string formed,
                              OptionOfState(state, kFormedOption));
   const size_t num_blocks = blocks.blocks().size();
-  if (formed.size() != num_blocks ||
-      state.regularization.size() != num_blocks) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("fitted state: found ", state.regularization.size(),
-                     " regularizations and ", formed.size(),
-                     " kinds of products, expected ", num_blocks, " of each"));
+  if (formed.size() != num_blocks) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "fitted state: found ", formed.size(), " kinds of products, expected ",
+        num_blocks, ", one a block"));
   }
+  INFLUENCE_ASSIGN_OR_RETURN(FittedRegularization regularization,
+                             RegularizationOfState(state));
   INFLUENCE_ASSIGN_OR_RETURN(
       const at::Tensor batch_sizes,
       ArrayOfState(state, kBatchSizesArray, at::kLong, {-1}));
@@ -400,10 +383,9 @@ absl::StatusOr<std::unique_ptr<LissaInfluence>> LissaInfluence::Restore(
   INFLUENCE_RETURN_IF_ERROR(influence->SetProducts(data));
   INFLUENCE_ASSIGN_OR_RETURN(
       std::vector<std::shared_ptr<const Lissa>> inverses,
-      influence->MakeOperators(state.regularization,
+      influence->MakeOperators(regularization.values,
                                TensorVector<double>(scales)));
-  influence->values_ = state.regularization;
-  influence->auto_values_ = state.auto_regularization;
+  influence->regularization_ = std::move(regularization);
   INFLUENCE_RETURN_IF_ERROR(
       influence->SetInverses(std::move(inverses), state.num_fitted_samples));
   return influence;

@@ -131,8 +131,7 @@ class LissaInfluence : public ComposableInfluence {
   // With C_t, by block and batch; none for a block that is formed.
   std::vector<std::vector<std::shared_ptr<const Operator>>> products_;
   std::vector<std::shared_ptr<const Lissa>> inverses_;
-  std::vector<double> values_;       // lambda by block.
-  std::vector<double> auto_values_;  // Empty unless the fit needed them.
+  FittedRegularization regularization_;
 };
 
 }  // namespace influence

@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "ATen/ops/sort.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/rounding_unit.h"
 #include "base/status_macros.h"
@@ -136,16 +135,11 @@ std::vector<LowRank> LowRankInfluence::eigenpairs() const {
 absl::StatusOr<std::vector<std::shared_ptr<const Operator>>>
 LowRankInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
                                ProgressReporter* progress) {
-  std::vector<double> auto_values;
-  std::vector<double> values;
-  if (options_.regularization.is_auto()) {
-    INFLUENCE_ASSIGN_OR_RETURN(auto_values,
-                               AutoRegularization(provider(), blocks(), *data));
-    values = auto_values;
-  } else {
-    INFLUENCE_ASSIGN_OR_RETURN(values,
-                               options_.regularization.Resolve(blocks()));
-  }
+  INFLUENCE_ASSIGN_OR_RETURN(
+      FittedRegularization regularization,
+      FitRegularization(options_.regularization, blocks(), [&] {
+        return AutoRegularization(provider(), blocks(), *data);
+      }));
   const size_t num_blocks = blocks().blocks().size();
   std::vector<bool> dense(num_blocks);
   int64_t num_sparse = 0;
@@ -183,8 +177,9 @@ LowRankInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
     }
     pairs.push_back(*std::move(found));
   }
-  INFLUENCE_ASSIGN_OR_RETURN(inverses_, Invert(std::move(pairs), values));
-  auto_values_ = std::move(auto_values);
+  INFLUENCE_ASSIGN_OR_RETURN(inverses_,
+                             Invert(std::move(pairs), regularization.values));
+  regularization_ = std::move(regularization);
   return std::vector<std::shared_ptr<const Operator>>(inverses_.begin(),
                                                       inverses_.end());
 }
@@ -249,19 +244,14 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>>
 LowRankInfluence::WithRegularization(
     const Regularization& regularization) const {
   INFLUENCE_RETURN_IF_ERROR(CheckFitted());
-  std::vector<double> values;
-  if (!regularization.is_auto()) {
-    INFLUENCE_ASSIGN_OR_RETURN(values, regularization.Resolve(blocks()));
-  } else if (auto_values_.empty()) {
-    return absl::FailedPreconditionError(
-        "regularization: found auto, expected values: the model was fitted "
-        "with values and has not kept the gradients' norms");
-  } else {
-    values = auto_values_;
-  }
+  INFLUENCE_ASSIGN_OR_RETURN(
+      FittedRegularization refitted,
+      RefitRegularization(regularization, blocks(), regularization_));
   std::unique_ptr<LowRankInfluence> other = Clone();
   other->options_.regularization = regularization;
-  INFLUENCE_ASSIGN_OR_RETURN(other->inverses_, Invert(eigenpairs(), values));
+  INFLUENCE_ASSIGN_OR_RETURN(other->inverses_,
+                             Invert(eigenpairs(), refitted.values));
+  other->regularization_ = std::move(refitted);
   INFLUENCE_RETURN_IF_ERROR(other->SetInverses(num_fitted_samples()));
   return other;
 }
@@ -274,10 +264,10 @@ absl::StatusOr<FittedState> LowRankInfluence::DoExportState() const {
   state.options[kFormOption] =
       std::string(LowRankFormName(options_.low_rank_inverse));
   state.options[kSeedOption] = absl::StrCat(options_.seed);
-  state.auto_regularization = auto_values_;
+  state.regularization = regularization_.values;
+  state.auto_regularization = regularization_.auto_values;
   for (size_t b = 0; b < inverses_.size(); ++b) {
     const std::string& name = blocks().blocks()[b].name;
-    state.regularization.push_back(inverses_[b]->regularization());
     state.arrays.push_back({VectorsName(name), inverses_[b]->low_rank().u.t()});
     state.arrays.push_back({ValuesName(name), inverses_[b]->low_rank().d});
   }
@@ -294,21 +284,12 @@ absl::StatusOr<LowRankInfluenceOptions> LowRankInfluence::OptionsOfState(
   INFLUENCE_ASSIGN_OR_RETURN(const std::string form,
                              OptionOfState(state, kFormOption));
   INFLUENCE_ASSIGN_OR_RETURN(options.low_rank_inverse, ParseLowRankForm(form));
-  INFLUENCE_ASSIGN_OR_RETURN(const std::string seed,
-                             OptionOfState(state, kSeedOption));
-  if (!absl::SimpleAtoi(seed, &options.seed)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "fitted state: seed: found '", seed, "', expected an integer >= 0"));
-  }
+  INFLUENCE_ASSIGN_OR_RETURN(options.seed, SeedOfState(state, kSeedOption));
   return options;
 }
 
 absl::Status LowRankInfluence::SetState(const FittedState& state) {
-  if (state.regularization.size() != blocks().blocks().size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("fitted state: found ", state.regularization.size(),
-                     " regularizations, expected ", blocks().blocks().size()));
-  }
+  INFLUENCE_ASSIGN_OR_RETURN(regularization_, RegularizationOfState(state));
   std::vector<LowRank> pairs;
   for (const ParameterBlock& block : blocks().blocks()) {
     INFLUENCE_ASSIGN_OR_RETURN(at::Tensor vectors,
@@ -320,8 +301,7 @@ absl::Status LowRankInfluence::SetState(const FittedState& state) {
     pairs.push_back({vectors.t(), std::move(values)});
   }
   INFLUENCE_ASSIGN_OR_RETURN(inverses_,
-                             Invert(std::move(pairs), state.regularization));
-  auto_values_ = state.auto_regularization;
+                             Invert(std::move(pairs), regularization_.values));
   return SetInverses(state.num_fitted_samples);
 }
 

@@ -137,7 +137,7 @@ class LowRankInfluence : public ComposableInfluence {
 
   LowRankInfluenceOptions options_;
   Curvature curvature_;
-  std::vector<double> auto_values_;  // Empty unless the fit needed them.
+  FittedRegularization regularization_;
   Inverses inverses_;
 };
 

@@ -200,4 +200,33 @@ absl::StatusOr<std::vector<double>> AutoRegularizationFromGaussNewton(
   return AutoRegularizationFromMeanSquaredNorms(blocks, traces);
 }
 
+absl::StatusOr<FittedRegularization> FitRegularization(
+    const Regularization& regularization, const ParameterBlocks& blocks,
+    absl::FunctionRef<absl::StatusOr<std::vector<double>>()> find_auto) {
+  FittedRegularization fitted;
+  if (regularization.is_auto()) {
+    INFLUENCE_ASSIGN_OR_RETURN(fitted.auto_values, find_auto());
+    fitted.values = fitted.auto_values;
+  } else {
+    INFLUENCE_ASSIGN_OR_RETURN(fitted.values, regularization.Resolve(blocks));
+  }
+  return fitted;
+}
+
+absl::StatusOr<FittedRegularization> RefitRegularization(
+    const Regularization& regularization, const ParameterBlocks& blocks,
+    const FittedRegularization& fitted) {
+  FittedRegularization other = fitted;
+  if (!regularization.is_auto()) {
+    INFLUENCE_ASSIGN_OR_RETURN(other.values, regularization.Resolve(blocks));
+  } else if (fitted.auto_values.empty()) {
+    return absl::FailedPreconditionError(
+        "regularization: found auto, expected values: the model was fitted "
+        "with values and has not kept the gradients' norms");
+  } else {
+    other.values = fitted.auto_values;
+  }
+  return other;
+}
+
 }  // namespace influence

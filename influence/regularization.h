@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "ATen/core/Tensor.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "gradients/batch_sequence.h"
@@ -72,6 +73,25 @@ absl::StatusOr<std::vector<double>> AutoRegularizationFromMeanSquaredNorms(
 // is mean_n |g_n|^2: no gradient pass.
 absl::StatusOr<std::vector<double>> AutoRegularizationFromGaussNewton(
     const ParameterBlocks& blocks, const std::vector<at::Tensor>& matrices);
+
+// lambda of each block, in the blocks' order, as a fit has found it.
+struct FittedRegularization {
+  std::vector<double> values;       // As used.
+  std::vector<double> auto_values;  // Those of auto; empty if not asked for.
+};
+
+// Values that were given, resolved; or those of `find_auto`, which is called
+// for auto only (AutoRegularization() or one of its siblings).
+absl::StatusOr<FittedRegularization> FitRegularization(
+    const Regularization& regularization, const ParameterBlocks& blocks,
+    absl::FunctionRef<absl::StatusOr<std::vector<double>>()> find_auto);
+
+// lambda of each block for a model that was fitted with `fitted`, without its
+// data: values that were given, resolved, or fitted.auto_values.
+// kFailedPrecondition if auto is asked for and the fit has not looked for it.
+absl::StatusOr<FittedRegularization> RefitRegularization(
+    const Regularization& regularization, const ParameterBlocks& blocks,
+    const FittedRegularization& fitted);
 
 }  // namespace influence
 

@@ -8,6 +8,7 @@
 #include "ATen/core/Tensor.h"
 #include "ATen/ops/zeros.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "gmock/gmock.h"
 #include "gradients/autograd_gradient_provider.h"
 #include "gradients/batch.h"
@@ -27,6 +28,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
 
@@ -158,6 +160,38 @@ TEST_F(RegularizationTest, AutoAsksForAValueWhereAllGradientsAreZero) {
           data),
       StatusIs(kInvalid,
                AllOf(HasSubstr("block dead"), HasSubstr("--regularization"))));
+}
+
+TEST_F(RegularizationTest, FitsLookForAutoOnlyWhereItIsAskedFor) {
+  int calls = 0;
+  const auto find = [&]() -> absl::StatusOr<std::vector<double>> {
+    ++calls;
+    return std::vector<double>{0.25, 0.5};
+  };
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const Regularization constant,
+                                 Regularization::Constant(2));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const FittedRegularization given,
+                                 FitRegularization(constant, layers_, find));
+  EXPECT_THAT(given.values, ElementsAre(2, 2));
+  EXPECT_THAT(given.auto_values, IsEmpty());
+  EXPECT_EQ(calls, 0);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      const FittedRegularization found,
+      FitRegularization(Regularization::Auto(), layers_, find));
+  EXPECT_THAT(found.values, ElementsAre(0.25, 0.5));
+  EXPECT_EQ(calls, 1);
+
+  // Other values leave what auto has found; auto brings it back.
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const FittedRegularization other,
+                                 RefitRegularization(constant, layers_, found));
+  EXPECT_THAT(other.values, ElementsAre(2, 2));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      const FittedRegularization again,
+      RefitRegularization(Regularization::Auto(), layers_, other));
+  EXPECT_THAT(again.values, ElementsAre(0.25, 0.5));
+  EXPECT_THAT(RefitRegularization(Regularization::Auto(), layers_, given),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("found auto, expected values")));
 }
 
 }  // namespace
