@@ -39,4 +39,16 @@ absl::StatusOr<Batch> TensorBatchSequence::Get(int64_t index) const {
   return SliceBatch(data_, begin, std::min(begin + batch_size_, data_.size()));
 }
 
+OneBatchSequence::OneBatchSequence(std::shared_ptr<const BatchSequence> data,
+                                   int64_t index, int64_t num_samples)
+    : data_(std::move(data)), index_(index), num_samples_(num_samples) {
+  INFLUENCE_CHECK(data_ != nullptr);
+}
+
+absl::StatusOr<Batch> OneBatchSequence::Get(int64_t index) const {
+  if (index == 0) return data_->Get(index_);
+  return absl::OutOfRangeError(
+      absl::StrCat("batch: found index ", index, ", expected 0"));
+}
+
 }  // namespace influence

@@ -5,6 +5,7 @@
 #define INFLUENCE_GRADIENTS_BATCH_SEQUENCE_H_
 
 #include <cstdint>
+#include <memory>
 
 #include "absl/status/statusor.h"
 #include "gradients/batch.h"
@@ -43,6 +44,24 @@ class TensorBatchSequence : public BatchSequence {
 
   Batch data_;
   int64_t batch_size_;
+};
+
+// One batch of a sequence as a sequence of its own.
+class OneBatchSequence : public BatchSequence {
+ public:
+  // `data` is not null, 0 <= index < data->num_batches(), `num_samples` the
+  // size of that batch.
+  OneBatchSequence(std::shared_ptr<const BatchSequence> data, int64_t index,
+                   int64_t num_samples);
+
+  int64_t num_batches() const override { return 1; }
+  int64_t num_samples() const override { return num_samples_; }
+  absl::StatusOr<Batch> Get(int64_t index) const override;
+
+ private:
+  std::shared_ptr<const BatchSequence> data_;
+  int64_t index_;
+  int64_t num_samples_;
 };
 
 }  // namespace influence

@@ -2,7 +2,9 @@
 #include "gradients/batch_sequence.h"
 
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
@@ -18,6 +20,8 @@
 
 namespace influence {
 namespace {
+
+using ::testing::HasSubstr;
 
 Batch SevenSamples() {
   return {{at::arange(14, at::kDouble).reshape({7, 2})},
@@ -79,6 +83,21 @@ TEST(BatchSequenceTest, RefusesBadDataAndBatchSizes) {
   EXPECT_THAT(TensorBatchSequence::Create({{at::ones({2})}, at::ones({3})}, 1),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        std::string("x0: found 2 samples, expected 3 as in y")));
+}
+
+TEST(OneBatchSequenceTest, GivesOneBatchOfASequence) {
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      TensorBatchSequence sequence,
+      TensorBatchSequence::Create(SevenSamples(), 3));
+  const OneBatchSequence last(
+      std::make_shared<const TensorBatchSequence>(std::move(sequence)),
+      /*index=*/2, /*num_samples=*/1);
+  EXPECT_EQ(last.num_batches(), 1);
+  EXPECT_EQ(last.num_samples(), 1);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const Batch only, last.Get(0));
+  EXPECT_THAT(only.x[0], TensorNear(SevenSamples().x[0].narrow(0, 6, 1), 0));
+  EXPECT_THAT(last.Get(1), StatusIs(absl::StatusCode::kOutOfRange,
+                                    HasSubstr("found index 1")));
 }
 
 }  // namespace

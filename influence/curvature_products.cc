@@ -85,16 +85,4 @@ absl::StatusOr<std::vector<at::Tensor>> FormSelectedBlocks(
   return matrices;
 }
 
-OneBatchSequence::OneBatchSequence(std::shared_ptr<const BatchSequence> data,
-                                   int64_t index, int64_t num_samples)
-    : data_(std::move(data)), index_(index), num_samples_(num_samples) {
-  INFLUENCE_CHECK(data_ != nullptr);
-}
-
-absl::StatusOr<Batch> OneBatchSequence::Get(int64_t index) const {
-  if (index == 0) return data_->Get(index_);
-  return absl::OutOfRangeError(
-      absl::StrCat("batch: found index ", index, ", expected 0"));
-}
-
 }  // namespace influence

@@ -57,24 +57,6 @@ absl::StatusOr<std::vector<at::Tensor>> FormSelectedBlocks(
     const BatchSequence& data, int num_threads,
     ProgressReporter* progress = nullptr);
 
-// One batch of a sequence as a sequence of its own.
-class OneBatchSequence : public BatchSequence {
- public:
-  // `data` is not null, 0 <= index < data->num_batches(), `num_samples` the
-  // size of that batch.
-  OneBatchSequence(std::shared_ptr<const BatchSequence> data, int64_t index,
-                   int64_t num_samples);
-
-  int64_t num_batches() const override { return 1; }
-  int64_t num_samples() const override { return num_samples_; }
-  absl::StatusOr<Batch> Get(int64_t index) const override;
-
- private:
-  std::shared_ptr<const BatchSequence> data_;
-  int64_t index_;
-  int64_t num_samples_;
-};
-
 }  // namespace influence
 
 #endif  // INFLUENCE_INFLUENCE_CURVATURE_PRODUCTS_H_

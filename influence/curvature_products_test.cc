@@ -77,20 +77,6 @@ TEST_F(CurvatureProductsTest, FormsTheSelectedBlocksAlone) {
               TensorNear(dense.narrow(0, 16, 10).narrow(1, 16, 10), 1e-12));
 }
 
-TEST_F(CurvatureProductsTest, GivesOneBatchAsASequence) {
-  const Batch batch = SeededClassification(7, 3, 2, at::kDouble, 2);
-  INFLUENCE_ASSERT_OK_AND_ASSIGN(auto data,
-                                 TensorBatchSequence::Create(batch, 3));
-  const OneBatchSequence last(std::make_shared<const TensorBatchSequence>(data),
-                              2, 1);
-  EXPECT_EQ(last.num_batches(), 1);
-  EXPECT_EQ(last.num_samples(), 1);
-  INFLUENCE_ASSERT_OK_AND_ASSIGN(Batch only, last.Get(0));
-  EXPECT_THAT(only.x[0], TensorNear(batch.x[0].narrow(0, 6, 1), 0));
-  EXPECT_THAT(last.Get(1), StatusIs(absl::StatusCode::kOutOfRange,
-                                    HasSubstr("found index 1")));
-}
-
 TEST_F(CurvatureProductsTest, RefusesBadOptions) {
   CurvatureProductsOptions options;
   INFLUENCE_EXPECT_OK(ValidateCurvatureProducts(options));

@@ -12,8 +12,7 @@
 #include "base/rounding_unit.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
-#include "gradients/model.h"
-#include "operators/dense_curvature.h"
+#include "influence/curvature_products.h"
 #include "operators/kept_curvature_operator.h"
 
 namespace influence {
@@ -148,8 +147,10 @@ LowRankInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
     dense[b] = options_.rank >= size || PrefersDense(options_.rank, size);
     if (!dense[b]) ++num_sparse;
   }
-  INFLUENCE_ASSIGN_OR_RETURN(const std::vector<at::Tensor> matrices,
-                             FormBlocks(dense, *data, progress));
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const std::vector<at::Tensor> matrices,
+      FormSelectedBlocks(curvature_, provider(), blocks(), dense, *data,
+                         options_.num_threads, progress));
   ProgressStage stage(progress, "eigenpairs", num_sparse, "blocks");
   std::vector<LowRank> pairs;
   for (size_t b = 0; b < num_blocks; ++b) {
@@ -182,38 +183,6 @@ LowRankInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
   regularization_ = std::move(regularization);
   return std::vector<std::shared_ptr<const Operator>>(inverses_.begin(),
                                                       inverses_.end());
-}
-
-absl::StatusOr<std::vector<at::Tensor>> LowRankInfluence::FormBlocks(
-    const std::vector<bool>& which, const BatchSequence& data,
-    ProgressReporter* progress) const {
-  std::vector<at::Tensor> matrices(which.size());
-  std::vector<ParameterGroup> groups;
-  std::vector<size_t> formed;
-  const std::vector<NamedParameter>& parameters =
-      provider().model().parameters();
-  for (size_t b = 0; b < which.size(); ++b) {
-    if (!which[b]) continue;
-    const ParameterBlock& block = blocks().blocks()[b];
-    ParameterGroup group{block.name, {}};
-    for (const int64_t index : block.parameters) {
-      group.parameters.push_back(parameters[index].name);
-    }
-    groups.push_back(std::move(group));
-    formed.push_back(b);
-  }
-  if (formed.empty()) return matrices;
-  INFLUENCE_ASSIGN_OR_RETURN(
-      const ParameterBlocks part,
-      ParameterBlocks::CreateCustom(provider().model(), groups));
-  DenseCurvatureOptions curvature_options;
-  curvature_options.num_threads = options_.num_threads;
-  INFLUENCE_ASSIGN_OR_RETURN(
-      const std::vector<at::Tensor> results,
-      FormDenseCurvature(curvature_, provider(), part, data, curvature_options,
-                         progress));
-  for (size_t i = 0; i < formed.size(); ++i) matrices[formed[i]] = results[i];
-  return matrices;
 }
 
 absl::StatusOr<LowRankInfluence::Inverses> LowRankInfluence::Invert(

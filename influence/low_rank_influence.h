@@ -18,6 +18,7 @@
 #include "base/progress.h"
 #include "gradients/batch_sequence.h"
 #include "gradients/gradient_provider.h"
+#include "gradients/model.h"
 #include "gradients/parameter_blocks.h"
 #include "gradients/per_sample_function.h"
 #include "influence/composable_influence.h"
@@ -126,11 +127,6 @@ class LowRankInfluence : public ComposableInfluence {
 
   absl::StatusOr<Inverses> Invert(std::vector<LowRank> pairs,
                                   const std::vector<double>& values) const;
-
-  // C of the blocks that are true in `which`, undefined for the others.
-  absl::StatusOr<std::vector<at::Tensor>> FormBlocks(
-      const std::vector<bool>& which, const BatchSequence& data,
-      ProgressReporter* progress) const;
 
   // As SetOperators(), of inverses_.
   absl::Status SetInverses(int64_t num_fitted_samples);

@@ -6,7 +6,6 @@
 
 #include "ATen/ops/zeros.h"
 #include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
 #include "base/rounding_unit.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
@@ -204,27 +203,6 @@ class ClosedFormSource : public CurvatureSource {
   std::shared_ptr<const GeneralizedLinearModel> model_;
 };
 
-class OneOfBatches : public BatchSequence {
- public:
-  OneOfBatches(std::shared_ptr<const BatchSequence> data, int64_t index,
-               int64_t num_samples)
-      : data_(std::move(data)), index_(index), num_samples_(num_samples) {}
-
-  int64_t num_batches() const override { return 1; }
-  int64_t num_samples() const override { return num_samples_; }
-
-  absl::StatusOr<Batch> Get(int64_t index) const override {
-    if (index == 0) return data_->Get(index_);
-    return absl::OutOfRangeError(
-        absl::StrCat("batch: found index ", index, ", expected [0, 1)"));
-  }
-
- private:
-  std::shared_ptr<const BatchSequence> data_;
-  int64_t index_;
-  int64_t num_samples_;
-};
-
 }  // namespace
 
 double CurvatureSource::relative_accuracy() const {
@@ -249,7 +227,7 @@ absl::StatusOr<std::vector<SingleBatch>> SingleBatches(
   for (int64_t i = 0; i < data->num_batches(); ++i) {
     INFLUENCE_ASSIGN_OR_RETURN(const Batch batch, data->Get(i));
     batches.push_back(
-        {std::make_shared<const OneOfBatches>(data, i, batch.size()),
+        {std::make_shared<const OneBatchSequence>(data, i, batch.size()),
          batch.size()});
   }
   return batches;
