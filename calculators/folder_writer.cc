@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
+#include <mutex>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -151,7 +152,7 @@ FolderWriter::FolderWriter(std::string path, std::string marker,
       incomplete_(absl::StrCat(path_, ".incomplete")),
       marker_(std::move(marker)),
       options_(options) {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   keep_ = options.keep_unfinished || options.shared;
 }
 
@@ -183,7 +184,7 @@ absl::Status FolderWriter::Open(bool last, bool& retry) {
   if (options_.unfinished == UnfinishedRun::kContinue && !options_.overwrite &&
       Exists(absl::StrCat(path_, "/", marker_))) {
     RemoveTraces();
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     finished_ = true;
     return absl::OkStatus();
   }
@@ -277,7 +278,7 @@ absl::Status FolderWriter::Open(bool last, bool& retry) {
 
 FolderWriter::~FolderWriter() {
   if (lock_ < 0) return;
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   if (!finished_ && !keep_ &&
       IsStillAt(lock_, absl::StrCat(incomplete_, "/", kLockFile))) {
     RemoveFolder(incomplete_);
@@ -290,17 +291,17 @@ std::string FolderWriter::folder() const {
 }
 
 bool FolderWriter::finished() const {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   return finished_;
 }
 
 void FolderWriter::set_keep_unfinished(bool keep) {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   keep_ = keep || options_.shared;
 }
 
 bool FolderWriter::FinishedByAnother() {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   if (!finished_ && options_.shared &&
       !IsStillAt(lock_, absl::StrCat(incomplete_, "/", kLockFile)) &&
       Exists(absl::StrCat(path_, "/", marker_))) {
@@ -329,7 +330,7 @@ absl::Status FolderWriter::Commit(absl::FunctionRef<absl::Status()> seal) {
   INFLUENCE_RETURN_IF_ERROR(Publish());
   RemoveTraces();
   SyncFolder(path_);
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   finished_ = true;
   return absl::OkStatus();
 }

@@ -21,15 +21,14 @@
 #define INFLUENCE_CALCULATORS_FOLDER_WRITER_H_
 
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "absl/synchronization/mutex.h"
 
 namespace influence {
 
@@ -142,9 +141,9 @@ class FolderWriter {
   const FolderWriterOptions options_;
   int lock_ = -1;  // A descriptor; -1 if finished from the start.
 
-  mutable absl::Mutex mutex_;
-  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
-  bool keep_ ABSL_GUARDED_BY(mutex_) = false;
+  mutable std::mutex mutex_;  // Guards what follows.
+  bool finished_ = false;
+  bool keep_ = false;
 };
 
 }  // namespace influence

@@ -213,12 +213,12 @@ NpyWriter::NpyWriter(std::string path, std::string temporary_path,
 
 NpyWriter::~NpyWriter() {
   close(descriptor_);
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   if (!committed_) unlink(temporary_path_.c_str());
 }
 
 absl::Status NpyWriter::CheckOpen() const {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   if (!committed_) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat(
       path_, ": found the file complete already, expected no more writes"));
@@ -226,7 +226,7 @@ absl::Status NpyWriter::CheckOpen() const {
 
 void NpyWriter::Cover(int64_t begin, int64_t end) {
   if (begin == end) return;
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   // The first range that could touch [begin, end).
   auto range = covered_.upper_bound(begin);
   if (range != covered_.begin() && std::prev(range)->second >= begin) --range;
@@ -314,7 +314,7 @@ absl::Status NpyWriter::WriteRows(int64_t row_begin, const at::Tensor& rows) {
 }
 
 absl::Status NpyWriter::Commit() {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   if (committed_) {
     return absl::FailedPreconditionError(absl::StrCat(
         path_, ": found the file complete already, expected one Commit()"));

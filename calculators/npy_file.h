@@ -12,13 +12,13 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "calculators/npy_format.h"
 
@@ -122,11 +122,11 @@ class NpyWriter {
   const at::ScalarType dtype_;
   const bool overwrite_;
 
-  mutable absl::Mutex mutex_;
-  bool committed_ ABSL_GUARDED_BY(mutex_) = false;
+  mutable std::mutex mutex_;  // Guards what follows.
+  bool committed_ = false;
   // Disjoint ranges of written values, begin to end, neighbours merged; by
   // value number in row-major order. One range for each row at worst.
-  std::map<int64_t, int64_t> covered_ ABSL_GUARDED_BY(mutex_);
+  std::map<int64_t, int64_t> covered_;
 };
 
 }  // namespace influence

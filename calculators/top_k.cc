@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -19,7 +20,6 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "absl/synchronization/mutex.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "base/validators.h"
@@ -239,7 +239,7 @@ absl::StatusOr<TopKScores> TopK::Finish() const {
 absl::Status TopKAggregator::Begin(int64_t row_chunks, int64_t column_chunks) {
   INFLUENCE_RETURN_IF_ERROR(ValidateOptions(options_));
   INFLUENCE_RETURN_IF_ERROR(ValidatePositive("scale", scale_));
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   rows_.clear();
   rows_.resize(row_chunks);
   dtype_.reset();
@@ -292,7 +292,7 @@ absl::Status TopKAggregator::Add(int64_t row, int64_t column,
         INFLUENCE_RETURN_IF_ERROR(CheckFinite("tile", values, 0, 0));
         return values;
       }));
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   const auto row_chunks = static_cast<int64_t>(rows_.size());
   const auto column_chunks = static_cast<int64_t>(extents_.size());
   if (row < 0 || row >= row_chunks || column < 0 || column >= column_chunks) {
@@ -324,7 +324,7 @@ absl::Status TopKAggregator::Merge(const TopKAggregator& other) {
   std::vector<int64_t> extents;
   std::vector<bool> seen;
   {
-    const absl::MutexLock lock(&other.mutex_);
+    const std::lock_guard<std::mutex> lock(other.mutex_);
     rows.resize(other.rows_.size());
     for (size_t r = 0; r < rows.size(); ++r) {
       if (other.rows_[r] == nullptr) continue;
@@ -335,7 +335,7 @@ absl::Status TopKAggregator::Merge(const TopKAggregator& other) {
     extents = other.extents_;
     seen = other.seen_;
   }
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   if (rows.size() != rows_.size() || extents.size() != extents_.size() ||
       other.options_.k != options_.k || other.scale_ != scale_ ||
       other.options_.positive_helps != options_.positive_helps) {
@@ -372,7 +372,7 @@ absl::Status TopKAggregator::Merge(const TopKAggregator& other) {
 }
 
 absl::StatusOr<TopKScores> TopKAggregator::Finish() {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   if (rows_.empty() || extents_.empty()) {
     return absl::FailedPreconditionError(
         "scores: found no tiles, expected at least one");

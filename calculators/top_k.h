@@ -19,14 +19,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "calculators/chunk_sink.h"
 
 namespace influence {
@@ -138,23 +137,21 @@ class TopKAggregator : public NestedSequenceAggregator<TopKScores> {
   absl::StatusOr<TopKScores> Finish() override;
 
  private:
-  // What one row of tiles has given. An index is
+  // Both with mutex_ held. What one row of tiles has given; an index is
   // <column chunk> * 2^32 + <column within the tile>: in the order of the train
   // indices, whatever the extents of the tiles before turn out to be.
   absl::StatusOr<TopK*> RowOf(int64_t row, int64_t num_queries,
-                              at::ScalarType dtype)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status CheckColumn(int64_t column, int64_t extent)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+                              at::ScalarType dtype);
+  absl::Status CheckColumn(int64_t column, int64_t extent);
 
   const TopKOptions options_;
   const double scale_;
 
-  mutable absl::Mutex mutex_;
-  std::vector<std::unique_ptr<TopK>> rows_ ABSL_GUARDED_BY(mutex_);
-  std::optional<at::ScalarType> dtype_ ABSL_GUARDED_BY(mutex_);  // Of all.
-  std::vector<int64_t> extents_ ABSL_GUARDED_BY(mutex_);  // -1: not known yet.
-  std::vector<bool> seen_ ABSL_GUARDED_BY(mutex_);        // By tile.
+  mutable std::mutex mutex_;  // Guards what follows.
+  std::vector<std::unique_ptr<TopK>> rows_;
+  std::optional<at::ScalarType> dtype_;  // Of all.
+  std::vector<int64_t> extents_;         // -1: not known yet.
+  std::vector<bool> seen_;               // By tile.
 };
 
 }  // namespace influence

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <mutex>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -294,7 +295,7 @@ absl::Status ZarrStoreWriter::AddGroup(const std::string& path,
 
 absl::Status ZarrStoreWriter::SetGroupAttributes(
     const ZarrAttributes& attributes) {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   return AddGroup("", attributes);
 }
 
@@ -319,7 +320,7 @@ absl::StatusOr<ZarrArrayWriter*> ZarrStoreWriter::AddArrayAt(
 
 absl::StatusOr<ZarrArrayWriter*> ZarrStoreWriter::AddArray(
     absl::string_view name, ZarrArrayMetadata metadata) {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   // Nothing is below an array.
   if (arrays_.count("") != 0) {
     return absl::AlreadyExistsError(absl::StrCat(
@@ -340,7 +341,7 @@ absl::StatusOr<ZarrArrayWriter*> ZarrStoreWriter::AddArray(
 }
 
 void ZarrStoreWriter::SetFile(std::string name, std::string contents) {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   files_[std::move(name)] = std::move(contents);
 }
 
@@ -360,7 +361,7 @@ absl::Status ZarrStoreWriter::CheckWhole() const {
 }
 
 bool ZarrStoreWriter::IsWhole() const {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   return folder_->FinishedByAnother() || CheckWhole().ok() ||
          folder_->FinishedByAnother();
 }
@@ -405,12 +406,11 @@ absl::Status ZarrStoreWriter::Commit(const ZarrAttributes& attributes) {
                      ": found attributes that are no JSON "
                      "object, expected one"));
   }
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   if (arrays_.empty() && groups_.empty() && !folder_->finished()) {
     INFLUENCE_RETURN_IF_ERROR(AddGroup("", ZarrAttributes::object()));
   }
   return folder_->Commit([&]() -> absl::Status {
-    mutex_.AssertHeld();
     INFLUENCE_RETURN_IF_ERROR(CheckWhole());
     return Seal(attributes);
   });

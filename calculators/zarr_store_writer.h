@@ -24,16 +24,15 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "calculators/folder_writer.h"
 #include "calculators/zarr_format.h"
@@ -153,33 +152,29 @@ class ZarrStoreWriter {
  private:
   explicit ZarrStoreWriter(std::unique_ptr<FolderWriter> folder);
 
+  // All that follow are called with mutex_ held, but for WriteOrCompareNode().
   absl::Status AddGroup(const std::string& path,
-                        const ZarrAttributes& attributes)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+                        const ZarrAttributes& attributes);
   absl::StatusOr<ZarrArrayWriter*> AddArrayAt(const std::string& path,
-                                              ZarrArrayMetadata metadata)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+                                              ZarrArrayMetadata metadata);
 
   // Writes the metadata of a node, or compares them with what is there.
-  absl::Status AddNode(const std::string& path, const std::string& json)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status AddNode(const std::string& path, const std::string& json);
   absl::Status WriteOrCompareNode(const std::string& path,
                                   const std::string& json) const;
 
-  absl::Status CheckWhole() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckWhole() const;
 
   // Writes all metadata again, as complete.
-  absl::Status Seal(const ZarrAttributes& attributes)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Seal(const ZarrAttributes& attributes);
 
   const std::unique_ptr<FolderWriter> folder_;  // Never null.
 
-  mutable absl::Mutex mutex_;
+  mutable std::mutex mutex_;  // Guards what follows.
   // By path relative to the root, "" for the root itself.
-  std::map<std::string, ZarrAttributes> groups_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, std::unique_ptr<ZarrArrayWriter>> arrays_
-      ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, std::string> files_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, ZarrAttributes> groups_;
+  std::map<std::string, std::unique_ptr<ZarrArrayWriter>> arrays_;
+  std::map<std::string, std::string> files_;
 };
 
 }  // namespace influence

@@ -6,16 +6,15 @@
 #include <csignal>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <system_error>
 #include <thread>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "absl/synchronization/mutex.h"
 #include "base/status_macros.h"
 #include "cli/usage_error.h"
 
@@ -25,10 +24,10 @@ namespace {
 constexpr int kRemovals = 100;
 
 struct State {
-  absl::Mutex mutex;
-  std::string path ABSL_GUARDED_BY(mutex);  // Empty where there is none.
-  bool keep ABSL_GUARDED_BY(mutex) = false;
-  bool expects_termination ABSL_GUARDED_BY(mutex) = false;
+  std::mutex mutex;  // Guards what follows.
+  std::string path;  // Empty where there is none.
+  bool keep = false;
+  bool expects_termination = false;
 };
 
 // Never destroyed: the watching thread may outlive main().
@@ -106,14 +105,14 @@ void HandleInterruptions() {
 
 void ExpectTermination() {
   State& state = GlobalState();
-  absl::MutexLock lock(&state.mutex);
+  const std::lock_guard<std::mutex> lock(state.mutex);
   state.expects_termination = true;
 }
 
 absl::StatusOr<std::unique_ptr<InterruptibleFile>> InterruptibleFile::Create(
     absl::FunctionRef<absl::StatusOr<std::string>()> create) {
   State& state = GlobalState();
-  absl::MutexLock lock(&state.mutex);
+  const std::lock_guard<std::mutex> lock(state.mutex);
   INFLUENCE_CHECK(state.path.empty());
   INFLUENCE_ASSIGN_OR_RETURN(state.path, create());
   state.keep = false;
@@ -122,13 +121,13 @@ absl::StatusOr<std::unique_ptr<InterruptibleFile>> InterruptibleFile::Create(
 
 void InterruptibleFile::Keep() {
   State& state = GlobalState();
-  absl::MutexLock lock(&state.mutex);
+  const std::lock_guard<std::mutex> lock(state.mutex);
   state.keep = true;
 }
 
 InterruptibleFile::~InterruptibleFile() {
   State& state = GlobalState();
-  absl::MutexLock lock(&state.mutex);
+  const std::lock_guard<std::mutex> lock(state.mutex);
   state.path.clear();
 }
 

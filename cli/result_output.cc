@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -19,7 +20,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "base/communicator.h"
 #include "base/status_macros.h"
@@ -195,7 +195,7 @@ absl::Status ResultOutput::KeepSolves(
     INFLUENCE_RETURN_IF_ERROR(store_->writer().WriteNote(
         SolvesNote(part), SolveReportsJson(reports).dump() + "\n"));
   }
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   solves_[part] = reports;
   return absl::OkStatus();
 }
@@ -204,7 +204,7 @@ absl::StatusOr<std::vector<BlockSolveReports>> ResultOutput::Solves(
     int64_t num_parts) const {
   std::vector<BlockSolveReports> all;
   int64_t missing = -1;
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   for (int64_t part = 0; part < num_parts; ++part) {
     if (const auto kept = solves_.find(part); kept != solves_.end()) {
       AppendReports(kept->second, all);

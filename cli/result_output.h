@@ -11,17 +11,16 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
-#include "absl/base/thread_annotations.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "calculators/npy_file.h"
 #include "calculators/zarr_format.h"
@@ -120,9 +119,8 @@ class ResultOutput {
   std::vector<ResultArray> arrays_;
   std::vector<ZarrArrayWriter*> writers_;  // Of store_, by array.
 
-  mutable absl::Mutex mutex_;
-  std::map<int64_t, std::vector<BlockSolveReports>> solves_  // By part.
-      ABSL_GUARDED_BY(mutex_);
+  mutable std::mutex mutex_;  // Guards what follows.
+  std::map<int64_t, std::vector<BlockSolveReports>> solves_;  // By part.
 };
 
 // kAlreadyExists if options.out is one of `inputs`, or lies in one that is a

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <iterator>
 #include <memory>
+#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -13,7 +14,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
-#include "absl/synchronization/mutex.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "calculators/top_k.h"
@@ -66,7 +66,7 @@ absl::Status TopKTileSink::Add(size_t /*array*/, int64_t group, int64_t column,
       }));
   std::shared_ptr<Group> kept;
   {
-    const absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     std::shared_ptr<Group>& entry = groups_[group];
     if (entry == nullptr) {
       INFLUENCE_ASSIGN_OR_RETURN(
@@ -78,13 +78,13 @@ absl::Status TopKTileSink::Add(size_t /*array*/, int64_t group, int64_t column,
   }
   TopKScores top;
   {
-    const absl::MutexLock lock(&kept->mutex);
+    const std::lock_guard<std::mutex> lock(kept->mutex);
     INFLUENCE_RETURN_IF_ERROR(kept->top.Add(0, column * batch_size_, scaled));
     if (++kept->num_tiles < num_columns_) return absl::OkStatus();
     INFLUENCE_ASSIGN_OR_RETURN(top, kept->top.Finish());
   }
   INFLUENCE_RETURN_IF_ERROR(Write(group, top));
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   groups_.erase(group);
   return absl::OkStatus();
 }

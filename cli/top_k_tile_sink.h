@@ -10,13 +10,12 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <utility>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "calculators/top_k.h"
 #include "cli/result_output.h"
 #include "cli/score_tiles.h"
@@ -50,9 +49,9 @@ class TopKTileSink : public ScoreTileSink {
   struct Group {
     explicit Group(TopK empty) : top(std::move(empty)) {}
 
-    absl::Mutex mutex;
-    TopK top ABSL_GUARDED_BY(mutex);
-    int64_t num_tiles ABSL_GUARDED_BY(mutex) = 0;
+    std::mutex mutex;  // Guards what follows.
+    TopK top;
+    int64_t num_tiles = 0;
   };
 
   absl::Status Write(int64_t group, const TopKScores& top);
@@ -64,8 +63,8 @@ class TopKTileSink : public ScoreTileSink {
   const int64_t num_columns_;
   const double scale_;
 
-  mutable absl::Mutex mutex_;
-  std::map<int64_t, std::shared_ptr<Group>> groups_ ABSL_GUARDED_BY(mutex_);
+  mutable std::mutex mutex_;  // Guards what follows.
+  std::map<int64_t, std::shared_ptr<Group>> groups_;
 };
 
 }  // namespace influence

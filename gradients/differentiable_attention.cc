@@ -1,9 +1,9 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #include "gradients/differentiable_attention.h"
 
+#include <mutex>
+
 #include "ATen/Context.h"
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 
 namespace influence {
 namespace {
@@ -37,9 +37,9 @@ void EnableKernels(const Kernels& kernels, Context& context) {
 }
 
 struct Scopes {
-  absl::Mutex mutex;
-  int count ABSL_GUARDED_BY(mutex) = 0;
-  Kernels before ABSL_GUARDED_BY(mutex);
+  std::mutex mutex;  // Guards what follows.
+  int count = 0;
+  Kernels before;
 };
 
 Scopes& GlobalScopes() {
@@ -51,7 +51,7 @@ Scopes& GlobalScopes() {
 
 DifferentiableAttentionScope::DifferentiableAttentionScope() {
   Scopes& scopes = GlobalScopes();
-  absl::MutexLock lock(&scopes.mutex);
+  const std::lock_guard<std::mutex> lock(scopes.mutex);
   if (scopes.count++ > 0) return;
   at::Context& context = at::globalContext();
   scopes.before = EnabledKernels(context);
@@ -60,7 +60,7 @@ DifferentiableAttentionScope::DifferentiableAttentionScope() {
 
 DifferentiableAttentionScope::~DifferentiableAttentionScope() {
   Scopes& scopes = GlobalScopes();
-  absl::MutexLock lock(&scopes.mutex);
+  const std::lock_guard<std::mutex> lock(scopes.mutex);
   if (--scopes.count > 0) return;
   EnableKernels(scopes.before, at::globalContext());
 }

@@ -61,7 +61,7 @@ absl::Status InversionRegistry::Register(absl::string_view model_kind,
     return absl::InvalidArgumentError("function: is empty");
   }
   auto shared = std::make_shared<const Function>(std::move(function));
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   auto [position, inserted] = functions_.try_emplace(
       {std::string(model_kind), std::string(inversion_method)}, shared);
   if (inserted) return absl::OkStatus();
@@ -77,14 +77,14 @@ absl::Status InversionRegistry::Register(absl::string_view model_kind,
 
 std::shared_ptr<const InversionRegistry::Function> InversionRegistry::Find(
     absl::string_view model_kind, absl::string_view inversion_method) const {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   const auto found =
       functions_.find({std::string(model_kind), std::string(inversion_method)});
   return found == functions_.end() ? nullptr : found->second;
 }
 
 std::vector<InversionRegistry::Entry> InversionRegistry::Registered() const {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   std::vector<Entry> entries;
   for (const auto& [names, function] : functions_) {
     entries.push_back({names.first, names.second});

@@ -21,6 +21,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -30,7 +31,6 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "absl/synchronization/mutex.h"
 #include "gradients/batch_sequence.h"
 #include "gradients/tensor_map.h"
 #include "operators/inversion_options.h"
@@ -116,10 +116,10 @@ class InversionRegistry {
   std::shared_ptr<const Function> Find(
       absl::string_view model_kind, absl::string_view inversion_method) const;
 
-  mutable absl::Mutex mutex_;
+  mutable std::mutex mutex_;  // Guards what follows.
   std::map<std::pair<std::string, std::string>,
            std::shared_ptr<const Function>>
-      functions_;  // By model kind and method; guarded by mutex_.
+      functions_;  // By model kind and method.
 };
 
 template <typename ModelType>

@@ -3,6 +3,7 @@
 // The toolchain holds together: LibTorch, Abseil and GoogleTest compile, link
 // and run in one program, with NDEBUG, OpenMP and one std::string.
 #include <atomic>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -14,7 +15,6 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/types/span.h"
 #include "gmock/gmock.h"
@@ -61,10 +61,10 @@ TEST(LibtorchTest, ParallelForUsesTheThreadsItIsGiven) {
 
 TEST(LibtorchTest, AbseilLinks) {
   absl::flat_hash_map<std::string, int> map;
-  absl::Mutex mutex;
+  std::mutex mutex;
   const std::vector<int> values = {1, 2, 3};
   const auto insert = [&](absl::string_view name, absl::Span<const int> span) {
-    absl::MutexLock lock(&mutex);
+    const std::lock_guard<std::mutex> lock(mutex);
     map[std::string(name)] = span[0];
   };
   absl::FunctionRef<void(absl::string_view, absl::Span<const int>)> ref =
