@@ -161,10 +161,18 @@ def largest_difference(ours, peer):
     return float(np.abs(a - b).max() / np.abs(b).max())
 
 
-def compare(comparison, sides, work, rounds, repeats):
-    """One comparison: {"ours": [...], "peer": [...], "write": [...]}."""
+def compare(comparison, sides, work, rounds, repeats, peers):
+    """One comparison: {"ours": [...], "peer": [...], "write": [...]}.
+
+    `peers` holds what the peer has needed and where its result is, by its
+    arguments: two comparisons with the same peer's work run it once.
+    """
     results = {side: [] for side in sides}
     outputs = {s: work / f"{comparison.name}_{s}.npy" for s in sides}
+    peers_work = tuple(comparison.arguments("peer", work))
+    if comparison.is_method and peers_work in peers:
+        results["peer"], outputs["peer"] = peers[peers_work]
+        sides = {"ours": sides["ours"]}
     # [N, P] of all samples is too large to keep: a few rows are compared, by a
     # run of their own. Smaller results are kept from the first round.
     few = comparison.task == "grads"
@@ -190,8 +198,8 @@ def compare(comparison, sides, work, rounds, repeats):
     if not comparison.fit_only:
         results["difference"] = largest_difference(outputs["ours"],
                                                    outputs["peer"])
-        for path in outputs.values():
-            path.unlink()
+        outputs["ours"].unlink()
+    peers[peers_work] = results["peer"], outputs["peer"]
     return results
 
 
@@ -254,13 +262,16 @@ def main():
     print(f"{'':<22} {'peer s':>9} {'ours s':>9} {'faster':>7}  "
           f"{'peer GB':>8} {'ours GB':>8} {'ratio':>7}  {'differ':>8}  "
           f"ours/write")
+    peers = {}
     for comparison in COMPARISONS:
         if options.only and comparison.name not in options.only:
             continue
         results = compare(comparison, sides, options.work.resolve(),
-                          options.rounds, options.repeats)
+                          options.rounds, options.repeats, peers)
         record["results"][comparison.name] = results
         print(line(comparison.name, results), flush=True)
+    for _, output in peers.values():
+        output.unlink(missing_ok=True)
     record["load_after"] = os.getloadavg()
     print(f"load after: {record['load_after'][0]:.2f}")
     stamp = record["date"].replace(":", "")
