@@ -150,6 +150,12 @@ class RowSparseTerm : public GradientTerm {
   RowSparseTerm(int64_t offset, int64_t num_rows, const at::Tensor& rows,
                 const at::Tensor& values);
 
+  int64_t num_rows() const { return num_rows_; }
+
+  // [N, T] and [N, T, D]: a position without any gradient is row 0 with zeros.
+  const at::Tensor& row_numbers() const { return rows_; }
+  const at::Tensor& values() const { return values_; }
+
   void Write(int64_t begin, int64_t end, bool accumulate,
              const at::Tensor& out) const override;
   at::Tensor Contract(const at::Tensor& matrix) const override;

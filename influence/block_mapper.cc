@@ -49,6 +49,17 @@ struct BlockMapper::Parts {
   }
 
   // Both restricted to one block.
+  absl::Status ValidateGradients(const FactoredGradients& grads) const {
+    if (grads.parameters().size() == blocks.parameters().size() &&
+        grads.num_parameters() == blocks.size()) {
+      return absl::OkStatus();
+    }
+    return absl::InvalidArgumentError(absl::StrCat(
+        "gradients: found ", grads.num_parameters(), " scalars of ",
+        grads.parameters().size(), " parameters, expected ", blocks.size(),
+        " of ", blocks.parameters().size(), ", those of the blocks"));
+  }
+
   absl::StatusOr<at::Tensor> GradsInnerProd(
       size_t block, const PreparedGrads& left,
       const FactoredGradients& right) const {
@@ -173,6 +184,32 @@ class BlockPreparedQueries : public PreparedQueries {
     return Collect(Generate(train, mode, input));
   }
 
+  absl::StatusOr<at::Tensor> InfluencesFromGradients(
+      const FactoredGradients& train) const override {
+    INFLUENCE_RETURN_IF_ERROR(parts_->ValidateGradients(train));
+    return Sum(GenerateFromGradients(train));
+  }
+
+  absl::StatusOr<TensorMap> InfluencesFromGradientsByBlock(
+      const FactoredGradients& train) const override {
+    INFLUENCE_RETURN_IF_ERROR(parts_->ValidateGradients(train));
+    return Collect(GenerateFromGradients(train));
+  }
+
+ private:
+  // Lazy as what it is summed or collected by; borrows `train`.
+  LazyBlockSequence GenerateFromGradients(
+      const FactoredGradients& train) const {
+    return LazyBlockSequence(
+        prepared_.size(),
+        [this, &train](size_t b) -> absl::StatusOr<TensorMap::Entry> {
+          INFLUENCE_ASSIGN_OR_RETURN(
+              at::Tensor products,
+              parts_->GradsInnerProd(b, *prepared_[b], train));
+          return parts_->Entry(b, std::move(products));
+        });
+  }
+
   LazyBlockSequence Generate(Batch train, InfluenceMode mode,
                              int64_t input) const {
     auto grads =
@@ -199,7 +236,6 @@ class BlockPreparedQueries : public PreparedQueries {
         });
   }
 
- private:
   std::shared_ptr<const BlockMapper::Parts> parts_;
   std::vector<std::shared_ptr<const PreparedGrads>> prepared_;
 };
@@ -395,6 +431,42 @@ BlockMapper::GenerateInteractionsFromTransformedGrads(
                                    part.Contract(factors[b]));
         return parts->Entry(b, products.t());
       });
+}
+
+absl::StatusOr<LazyBlockSequence>
+BlockMapper::GenerateInteractionsFromTransformedGrads(
+    const at::Tensor& left_factors, FactoredGradients right) const {
+  INFLUENCE_RETURN_IF_ERROR(
+      ValidateFactors("factors", left_factors, parts_->blocks.size()));
+  INFLUENCE_RETURN_IF_ERROR(parts_->ValidateGradients(right));
+  INFLUENCE_ASSIGN_OR_RETURN(std::vector<at::Tensor> factors,
+                             parts_->blocks.Split(left_factors));
+  return LazyBlockSequence(
+      factors.size(),
+      [parts = parts_, factors = std::move(factors),
+       right = std::move(right)](size_t b) -> absl::StatusOr<TensorMap::Entry> {
+        INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients part,
+                                   right.Select(parts->positions[b]));
+        INFLUENCE_ASSIGN_OR_RETURN(at::Tensor products,
+                                   part.Contract(factors[b].contiguous()));
+        return parts->Entry(b, products.t());
+      });
+}
+
+absl::StatusOr<TensorMap> BlockMapper::InteractionsFromTransformedGrads(
+    const at::Tensor& left_factors, const FactoredGradients& right) const {
+  INFLUENCE_ASSIGN_OR_RETURN(
+      LazyBlockSequence sequence,
+      GenerateInteractionsFromTransformedGrads(left_factors, right));
+  return Collect(std::move(sequence));
+}
+
+absl::StatusOr<at::Tensor> BlockMapper::SummedInteractionsFromTransformedGrads(
+    const at::Tensor& left_factors, const FactoredGradients& right) const {
+  INFLUENCE_ASSIGN_OR_RETURN(
+      LazyBlockSequence sequence,
+      GenerateInteractionsFromTransformedGrads(left_factors, right));
+  return Sum(std::move(sequence));
 }
 
 absl::StatusOr<TensorMap> BlockMapper::TransformedGrads(

@@ -126,6 +126,15 @@ class BlockMapper {
       const at::Tensor& left_factors, const Batch& right, InfluenceMode mode,
       int64_t input = 0) const;
 
+  // The same with the right samples' gradients in their place, of the blocks'
+  // parameters in their order; kUp. kInvalidArgument if they are of others.
+  absl::StatusOr<TensorMap> InteractionsFromTransformedGrads(
+      const at::Tensor& left_factors, const FactoredGradients& right) const;
+  absl::StatusOr<LazyBlockSequence> GenerateInteractionsFromTransformedGrads(
+      const at::Tensor& left_factors, FactoredGradients right) const;
+  absl::StatusOr<at::Tensor> SummedInteractionsFromTransformedGrads(
+      const at::Tensor& left_factors, const FactoredGradients& right) const;
+
   struct Parts;  // Internal.
 
  private:

@@ -138,4 +138,18 @@ absl::StatusOr<TensorMap> ComposableInfluence::InfluencesFromFactorsByBlock(
   return mapper_->InteractionsFromTransformedGrads(factors, train, mode, input);
 }
 
+absl::StatusOr<at::Tensor>
+ComposableInfluence::InfluencesFromFactorsAndGradients(
+    const at::Tensor& factors, const FactoredGradients& train) const {
+  INFLUENCE_RETURN_IF_ERROR(CheckFitted());
+  return mapper_->SummedInteractionsFromTransformedGrads(factors, train);
+}
+
+absl::StatusOr<TensorMap>
+ComposableInfluence::InfluencesFromFactorsAndGradientsByBlock(
+    const at::Tensor& factors, const FactoredGradients& train) const {
+  INFLUENCE_RETURN_IF_ERROR(CheckFitted());
+  return mapper_->InteractionsFromTransformedGrads(factors, train);
+}
+
 }  // namespace influence

@@ -17,6 +17,7 @@
 #include "base/progress.h"
 #include "gradients/batch.h"
 #include "gradients/batch_sequence.h"
+#include "gradients/factored_gradients.h"
 #include "gradients/gradient_provider.h"
 #include "gradients/parameter_blocks.h"
 #include "gradients/per_sample_function.h"
@@ -117,6 +118,14 @@ class ComposableInfluence : public InfluenceFunctionModel {
   absl::StatusOr<TensorMap> InfluencesFromFactorsByBlock(
       const TensorMap& factors, const Batch& train,
       InfluenceMode mode = InfluenceMode::kUp, int64_t input = 0) const;
+
+  // InfluencesFromFactors() and its sibling by block with kUp, from the
+  // training samples' gradients in place of the samples: see
+  // PreparedQueries::InfluencesFromGradients().
+  absl::StatusOr<at::Tensor> InfluencesFromFactorsAndGradients(
+      const at::Tensor& factors, const FactoredGradients& train) const;
+  absl::StatusOr<TensorMap> InfluencesFromFactorsAndGradientsByBlock(
+      const at::Tensor& factors, const FactoredGradients& train) const;
 
   // A model fitted to the same data with another regularization; what does not
   // depend on it is shared, not computed again. kFailedPrecondition before

@@ -12,6 +12,7 @@
 #include "ATen/core/Tensor.h"
 #include "absl/status/statusor.h"
 #include "gradients/batch.h"
+#include "gradients/factored_gradients.h"
 #include "gradients/tensor_map.h"
 #include "influence/influence_mode.h"
 #include "operators/solve_report.h"
@@ -41,6 +42,15 @@ class PreparedQueries {
   virtual absl::StatusOr<TensorMap> InfluencesByBlock(
       const Batch& train, InfluenceMode mode = InfluenceMode::kUp,
       int64_t input = 0) const = 0;
+
+  // Influences() and InfluencesByBlock() with kUp, from the training samples'
+  // gradients in place of the samples: those of the training loss, of the
+  // blocks' parameters in their order, as GradientProvider::Restrict() gives
+  // them. kUnimplemented if the model does not work on such gradients.
+  virtual absl::StatusOr<at::Tensor> InfluencesFromGradients(
+      const FactoredGradients& train) const;
+  virtual absl::StatusOr<TensorMap> InfluencesFromGradientsByBlock(
+      const FactoredGradients& train) const;
 
   // The blocks whose operator iterates, in order; empty where none does.
   virtual std::vector<BlockSolveReports> solve_reports() const { return {}; }
