@@ -22,6 +22,7 @@
 #include "cli/solve_reports_json.h"
 #include "gradients/batch.h"
 #include "gradients/batch_sequence.h"
+#include "gradients/factored_gradients.h"
 #include "gradients/tensor_map.h"
 #include "influence/composable_influence.h"
 #include "influence/influence_mode.h"
@@ -50,6 +51,16 @@ class FactorQueries : public PreparedQueries {
                                               InfluenceMode mode,
                                               int64_t input) const override {
     return model_->InfluencesFromFactorsByBlock(factors_, train, mode, input);
+  }
+
+  absl::StatusOr<at::Tensor> InfluencesFromGradients(
+      const FactoredGradients& train) const override {
+    return model_->InfluencesFromFactorsAndGradients(factors_, train);
+  }
+
+  absl::StatusOr<TensorMap> InfluencesFromGradientsByBlock(
+      const FactoredGradients& train) const override {
+    return model_->InfluencesFromFactorsAndGradientsByBlock(factors_, train);
   }
 
   std::vector<BlockSolveReports> solve_reports() const override {
