@@ -288,8 +288,13 @@ absl::Status SaveFittedState(ZarrStoreWriter& store, const FittedState& state,
                         {"sha256", fingerprint}});
       stage.Advance();
     }
+    FittedStateOrigin whole_origin = origin;
+    if (options.add_more != nullptr) {
+      INFLUENCE_ASSIGN_OR_RETURN(const auto more, options.add_more(store));
+      whole_origin.extra.insert(more.begin(), more.end());
+    }
     store.SetFile(std::string(kFittedStateFile),
-                  StateJson(state, origin, arrays).dump(2) + "\n");
+                  StateJson(state, whole_origin, arrays).dump(2) + "\n");
     return store.Commit();
   });
 }

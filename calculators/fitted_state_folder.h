@@ -20,6 +20,7 @@
 #define INFLUENCE_CALCULATORS_FITTED_STATE_FOLDER_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 
@@ -55,6 +56,12 @@ struct FittedStateOptions {
   bool overwrite = false;  // Replace a fitted folder, in one step at the end.
   int compression_level = 1;             // Of zstd.
   ProgressReporter* progress = nullptr;  // Borrowed; a step an array.
+
+  // Adds to the folder's store what is not part of the state, and returns what
+  // FittedStateOrigin::extra is to say of it. Empty for nothing.
+  std::function<absl::StatusOr<std::map<std::string, std::string>>(
+      ZarrStoreWriter& store)>
+      add_more = nullptr;
 };
 
 // Writes `state` to the folder `path`. kAlreadyExists if there is something at

@@ -13,6 +13,7 @@
 #include "base/process_memory.h"
 #include "base/status_macros.h"
 #include "calculators/fitted_state_folder.h"
+#include "calculators/gradient_store.h"
 #include "cli/batch_probe.h"
 #include "cli/console.h"
 #include "cli/data_set.h"
@@ -33,6 +34,20 @@ namespace influence {
 
 namespace {
 
+// What was stored of the gradients, and how well.
+absl::Status TellStored(const FitRecord& record, Console& console) {
+  INFLUENCE_ASSIGN_OR_RETURN(const GradientStoreLayout layout,
+                             GradientStoreLayout::FromText(record.gradients));
+  console.Say(absl::StrCat(
+      "stored the gradients of ", layout.num_samples, " samples",
+      layout.relative_error > 0
+          ? absl::StrCat(", cut to rank ", *record.stored_rank,
+                         " where layers have positions: relative error ",
+                         layout.relative_error, " in the worst layer")
+          : ", nothing cut off"));
+  return absl::OkStatus();
+}
+
 absl::Status RunFitInto(OutputStore& store, const FitOptions& options,
                         absl::Time start, Console& console) {
   const FitSource& source = options.source;
@@ -40,6 +55,7 @@ absl::Status RunFitInto(OutputStore& store, const FitOptions& options,
   INFLUENCE_ASSIGN_OR_RETURN(
       OpenedMethod opened,
       OpenUnfitted(source, options, /*test=*/"", /*query_function=*/"loss"));
+  opened.record.stored_rank = options.stored_rank;
   if (store.writer().finished()) {
     INFLUENCE_RETURN_IF_ERROR(CheckFinishedFit(options.out, opened));
     return TellFinished(options.out, ItemsOfFit(opened).items, options,
@@ -88,7 +104,10 @@ absl::Status RunFitInto(OutputStore& store, const FitOptions& options,
                                          /*keep_all=*/options.resume,
                                          console.Progress()));
   if (!IsFirstRank()) return absl::OkStatus();
-  INFLUENCE_RETURN_IF_ERROR(SaveFitted(opened, store));
+  INFLUENCE_RETURN_IF_ERROR(SaveFitted(opened, store, console.Progress()));
+  if (options.stored_rank.has_value()) {
+    INFLUENCE_RETURN_IF_ERROR(TellStored(opened.record, console));
+  }
 
   ResultSummary summary;
   summary.kind = "fitted";

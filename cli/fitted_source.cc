@@ -27,6 +27,9 @@
 #include "calculators/fingerprint.h"
 #include "calculators/fit_checkpoint_folder.h"
 #include "calculators/fitted_state_folder.h"
+#include "calculators/gradient_store.h"
+#include "calculators/zarr_array.h"
+#include "calculators/zarr_store_writer.h"
 #include "cli/batch_sizes.h"
 #include "cli/data_set.h"
 #include "cli/job.h"
@@ -37,6 +40,7 @@
 #include "cli/result_summary.h"
 #include "cli/resume_guard.h"
 #include "cli/run_inputs.h"
+#include "cli/stored_gradients.h"
 #include "gradients/autograd_gradient_provider.h"
 #include "gradients/gradient_provider.h"
 #include "gradients/model.h"
@@ -56,6 +60,8 @@ constexpr char kOptionPrefix[] = "option/";
 constexpr char kSeed[] = "seed";
 constexpr char kBatchSize[] = "batch_size";
 constexpr char kCoveredShare[] = "covered_share";
+constexpr char kStoredRank[] = "stored_rank";
+constexpr char kGradients[] = "gradients";
 
 // A stage of a fit that takes less is not kept unless it is asked for: to write
 // and to read it costs as much.
@@ -91,6 +97,9 @@ FittedStateOrigin OriginOf(const FitRecord& record) {
   origin.extra[kSeed] = absl::StrCat(record.seed);
   origin.extra[kBatchSize] = absl::StrCat(record.batch_size);
   origin.extra[kCoveredShare] = NumberText(record.covered_share);
+  if (record.stored_rank.has_value()) {
+    origin.extra[kStoredRank] = absl::StrCat(*record.stored_rank);
+  }
   return origin;
 }
 
@@ -103,6 +112,9 @@ nlohmann::ordered_json ItemsOf(const FittedStateOrigin& origin,
           {"options", record.options},
           {"seed", record.seed},
           {"loss", record.loss},
+          {"stored gradients", record.stored_rank.has_value()
+                                   ? absl::StrCat("rank ", *record.stored_rank)
+                                   : "none"},
           {"fingerprints",
            {{"model", record.model_fingerprint},
             {"train", record.train_fingerprint}}},
@@ -143,6 +155,11 @@ absl::StatusOr<FitRecord> RecordOf(const std::string& folder,
   }
   if (!absl::SimpleAtod(number(kCoveredShare), &record.covered_share)) {
     return Lacking(folder, kCoveredShare);
+  }
+  int64_t stored_rank = 0;
+  if (absl::SimpleAtoi(number(kStoredRank), &stored_rank)) {
+    record.stored_rank = stored_rank;
+    record.gradients = number(kGradients);
   }
   for (const auto& [name, value] : origin.extra) {
     if (!absl::StartsWith(name, kOptionPrefix)) continue;
@@ -408,10 +425,47 @@ RunItems ItemsOfFit(const OpenedMethod& opened) {
   return run;
 }
 
-absl::Status SaveFitted(const OpenedMethod& opened, OutputStore& store) {
+absl::Status SaveFitted(OpenedMethod& opened, OutputStore& store,
+                        ProgressReporter* progress) {
   INFLUENCE_ASSIGN_OR_RETURN(const FittedState state,
                              opened.influence->ExportState());
-  return SaveFittedState(store.writer(), state, OriginOf(opened.record));
+  FitRecord& record = opened.record;
+  FittedStateOptions options;
+  if (record.stored_rank.has_value()) {
+    options.add_more = [&](ZarrStoreWriter& folder)
+        -> absl::StatusOr<std::map<std::string, std::string>> {
+      INFLUENCE_ASSIGN_OR_RETURN(
+          const std::shared_ptr<const DataSet> data,
+          opened.inputs.train->WithBatchSize(record.batch_size));
+      GradientStoreOptions gradients;
+      gradients.rank = *record.stored_rank;
+      INFLUENCE_ASSIGN_OR_RETURN(const GradientStoreLayout layout,
+                                 StoreGradients(*opened.influence, *data,
+                                                gradients, folder, progress));
+      record.gradients = layout.ToText();
+      return std::map<std::string, std::string>{{kGradients, record.gradients}};
+    };
+  }
+  return SaveFittedState(store.writer(), state, OriginOf(record), options);
+}
+
+absl::StatusOr<std::shared_ptr<const GradientStore>> OpenStoredGradients(
+    const FittedSource& source, const OpenedMethod& opened) {
+  const FitRecord& record = opened.record;
+  const std::pair<std::string, std::string> data = {"train",
+                                                    record.train_fingerprint};
+  if (record.gradients.empty() ||
+      std::find(opened.fingerprints.begin(), opened.fingerprints.end(), data) ==
+          opened.fingerprints.end()) {
+    return nullptr;
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(GradientStoreLayout layout,
+                             GradientStoreLayout::FromText(record.gradients));
+  INFLUENCE_ASSIGN_OR_RETURN(const ZarrGroup group,
+                             ZarrGroup::Open(source.folder));
+  INFLUENCE_ASSIGN_OR_RETURN(GradientStore store,
+                             GradientStore::Open(group, std::move(layout)));
+  return std::make_shared<const GradientStore>(std::move(store));
 }
 
 absl::Status CheckFinishedFit(const std::string& folder,

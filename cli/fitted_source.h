@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/progress.h"
+#include "calculators/gradient_store.h"
 #include "cli/data_set.h"
 #include "cli/options.h"
 #include "cli/output_store.h"
@@ -41,6 +43,11 @@ struct FitRecord {
   int64_t seed = 0;
   int64_t batch_size = 1;    // Samples a batch of the fit.
   double covered_share = 1;  // Of P on the fast path.
+
+  // The rank of the stored gradients (GradientStoreOptions), if there are any,
+  // and their layout.
+  std::optional<int64_t> stored_rank;
+  std::string gradients;
 };
 
 // A method that may not be fitted yet, and what it works on.
@@ -95,8 +102,15 @@ absl::Status FitWithNotes(OpenedMethod& opened, OutputStore& store,
 RunItems ItemsOfFit(const OpenedMethod& opened);
 
 // Writes what a fit found and the record to `store`, opened with the marker
-// kFittedStateFile, and commits it.
-absl::Status SaveFitted(const OpenedMethod& opened, OutputStore& store);
+// kFittedStateFile, and commits it. With record.stored_rank the gradients of
+// the training data too, whose layout becomes record.gradients.
+absl::Status SaveFitted(OpenedMethod& opened, OutputStore& store,
+                        ProgressReporter* progress);
+
+// The gradients of opened.inputs.train, if source.folder has stored them; null
+// if it has none, or those of other data.
+absl::StatusOr<std::shared_ptr<const GradientStore>> OpenStoredGradients(
+    const FittedSource& source, const OpenedMethod& opened);
 
 // kFailedPrecondition, naming what differs, if the complete output `folder` is
 // not what this run makes.

@@ -58,7 +58,7 @@ void WriteAll(int descriptor, absl::string_view text) {
 [[noreturn]] void EndProcess(int signal) {
   State& state = GlobalState();
   // Not given back: nothing may be created any more.
-  state.mutex.Lock();
+  state.mutex.lock();
   std::string rest = "no output is left behind";
   if (!state.path.empty() && state.keep) {
     rest = absl::StrCat("what is done stays in ", state.path,

@@ -538,12 +538,29 @@ absl::StatusOr<CommandLine> ParseInspect(absl::Span<const std::string> words) {
   return options;
 }
 
+// Number of samples, where it is given.
+absl::Status ParseCount(const Arguments& arguments, const std::string& name,
+                        std::optional<int64_t>& count) {
+  const auto value = arguments.Value(name);
+  if (!value.has_value()) return absl::OkStatus();
+  INFLUENCE_ASSIGN_OR_RETURN(
+      count, ParseInteger(name, *value, 1, std::numeric_limits<int64_t>::max(),
+                          "an integer >= 1"));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<CommandLine> ParseFit(absl::Span<const std::string> words) {
   Arguments arguments("fit", kFitDescription, kFitExample);
   AddModelOptions(arguments);
   AddLossOption(arguments);
   AddOutputOptions(arguments, "The folder to write");
   AddMethodOptions(arguments);
+  arguments.AddFlag("--store-gradients",
+                    "Keep the training samples' gradients: scores against "
+                    "them need no pass over the data");
+  arguments.AddOption("--stored-rank", "R",
+                      "Keep R singular factors of gradients of layers with "
+                      "positions, not all; needs --store-gradients");
   AddDtypeOption(arguments);
   AddSeedOption(arguments);
   AddMemoryLimitOption(arguments);
@@ -560,20 +577,18 @@ absl::StatusOr<CommandLine> ParseFit(absl::Span<const std::string> words) {
   }
   options.overwrite = arguments.Flag("--overwrite");
   options.resume = arguments.Flag("--resume");
+  INFLUENCE_RETURN_IF_ERROR(
+      ParseCount(arguments, "--stored-rank", options.stored_rank));
+  if (arguments.Flag("--store-gradients")) {
+    options.stored_rank = options.stored_rank.value_or(0);
+  } else if (options.stored_rank.has_value()) {
+    return UsageError("--stored-rank",
+                      Quoted(*arguments.Value("--stored-rank")),
+                      "--store-gradients beside it");
+  }
   INFLUENCE_RETURN_IF_ERROR(ParseMemoryLimit(arguments, options));
   INFLUENCE_RETURN_IF_ERROR(ParseRunOptions(arguments, options));
   return options;
-}
-
-// Number of samples, where it is given.
-absl::Status ParseCount(const Arguments& arguments, const std::string& name,
-                        std::optional<int64_t>& count) {
-  const auto value = arguments.Value(name);
-  if (!value.has_value()) return absl::OkStatus();
-  INFLUENCE_ASSIGN_OR_RETURN(
-      count, ParseInteger(name, *value, 1, std::numeric_limits<int64_t>::max(),
-                          "an integer >= 1"));
-  return absl::OkStatus();
 }
 
 // After all other options of scores.

@@ -82,6 +82,10 @@ struct OutputOptions {
 
 struct FitOptions : RunOptions, OutputOptions {
   FitSource source;
+
+  // Store the training samples' gradients, in full (0) or, where layers have
+  // positions, to this rank.
+  std::optional<int64_t> stored_rank;
 };
 
 // "loss", "margin" or "logit": what is differentiated on the query side. Only

@@ -43,9 +43,11 @@
 #include "cli/run_inputs.h"
 #include "cli/run_plan.h"
 #include "cli/score_tiles.h"
+#include "cli/stored_gradients.h"
 #include "cli/top_k_tile_sink.h"
 #include "cli/usage_error.h"
 #include "cli/work_share.h"
+#include "gradients/batch_sequence.h"
 #include "gradients/parameter_blocks.h"
 #include "influence/composable_influence.h"
 #include "influence/influence_mode.h"
@@ -337,6 +339,17 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
     queries = keeps_factors ? GroupsOfFactors(influence, test, group)
                             : BatchesOfQueries(influence, test);
   }
+  std::shared_ptr<const BatchSequence> samples = train;
+  if (fitted != nullptr && options.mode == InfluenceMode::kUp) {
+    INFLUENCE_ASSIGN_OR_RETURN(const auto gradients,
+                               OpenStoredGradients(*fitted, opened));
+    if (gradients != nullptr) {
+      console.Say(
+          absl::StrCat("from the gradients stored in ", fitted->folder));
+      queries = MeetStoredGradients(std::move(queries), gradients);
+      samples = NumberedSamples(train->num_samples(), plan.batch_size);
+    }
+  }
   // To solve for queries costs more than what comes of it, and the strongest
   // are known when a row is over: whole rows.
   const int64_t columns = train->num_batches();
@@ -355,7 +368,7 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
   ScoreTileSink& sink =
       options.top_k.has_value() ? static_cast<ScoreTileSink&>(strongest) : all;
   if (absl::Status status = ForEachScoreTile(
-          queries, *train, scores, *share.schedule, share.num_tiles, sink,
+          queries, *samples, scores, *share.schedule, share.num_tiles, sink,
           console.Progress(), num_workers);
       !status.ok()) {
     // The disk's errors name the output; all others come from the model.

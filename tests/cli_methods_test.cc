@@ -266,6 +266,49 @@ TEST(CliMethodsTest, FittedOnceAndScoredTwiceEqualsOneRun) {
   }
 }
 
+TEST(CliMethodsTest, StoredGradientsGiveTheScoresOfThePassTheySave) {
+  const CliProblem problem = LoadCliProblem("mlp");
+  for (const std::string method :
+       {"--method ekfac", "--method identity",
+        "--method cg --regularization 0.5 --tolerance 1e-12"}) {
+    SCOPED_TRACE(method);
+    const std::string name = ShortName(method);
+    Fit(problem, method, name);
+    Fit(problem, method + " --store-gradients", name + "_stored");
+    const std::string scores = "scores --overwrite --train @train --fitted @";
+    const at::Tensor expected =
+        problem.Run(scores + name + " --test @test", "s.npy");
+    ASSERT_TRUE(expected.defined());
+    EXPECT_THAT(
+        problem.Run(scores + name + "_stored --test @test", "stored.npy"),
+        TensorNear(expected, 1e-12));
+    problem.Run("factors --overwrite --test @test --fitted @" + name, "f.zarr");
+    EXPECT_THAT(
+        problem.Run(scores + name + " --factors @f.zarr", "from_factors.npy"),
+        TensorNear(expected, 1e-12));
+    const CommandResult result = RunInfluence(Words(
+        "scores --overwrite --train " + problem.Path("train") + " --test " +
+        problem.Path("test") + " --fitted " + problem.Path(name + "_stored") +
+        " --out " + problem.Path("again.npy")));
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_THAT(result.err, HasSubstr("from the gradients stored in"));
+    // They are of the training data only.
+    EXPECT_THAT(problem.Run("scores --overwrite --test @test --train @test "
+                            "--fitted @" +
+                                name + "_stored",
+                            "other.npy"),
+                TensorNear(problem.Run("scores --overwrite --test @test "
+                                       "--train @test --fitted @" +
+                                           name,
+                                       "other_plain.npy"),
+                           1e-12));
+  }
+  ExpectFailure(
+      problem,
+      "fit --method ekfac --stored-rank 2 --out @x" + FitWords(problem), 2,
+      "--stored-rank");
+}
+
 TEST(CliMethodsTest, FactorsSelfAndScoresAgree) {
   const CliProblem problem = LoadCliProblem("mlp");
   for (const std::string method :
