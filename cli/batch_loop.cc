@@ -109,6 +109,8 @@ absl::Status BatchLoop::Finish(ResultSummary& summary, ResultOutput& output,
                                Console& console) const {
   INFLUENCE_ASSIGN_OR_RETURN(const bool finishes, FinishShares());
   if (!finishes) return absl::OkStatus();
+  summary.peak_memory_bytes = PeakResidentBytes();
+  summary.seconds = absl::ToDoubleSeconds(absl::Now() - start);
   summary.complete = !options_.shard.has_value() || output.IsWhole();
   if (summary.complete) {
     const int64_t size = plan_.batch_size;
@@ -116,8 +118,6 @@ absl::Status BatchLoop::Finish(ResultSummary& summary, ResultOutput& output,
                                output.Solves((num_rows_ + size - 1) / size));
     INFLUENCE_RETURN_IF_ERROR(output.Commit(ResultAttributes(summary)));
   }
-  summary.peak_memory_bytes = PeakResidentBytes();
-  summary.seconds = absl::ToDoubleSeconds(absl::Now() - start);
   return TellSummary(summary, run, console);
 }
 

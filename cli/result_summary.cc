@@ -343,6 +343,10 @@ Json ResultAttributes(const ResultSummary& summary) {
   json["versions"] = LibraryVersions();
   if (!summary.plan.is_null()) json["plan"] = summary.plan;
   json["covered_share"] = summary.fit.covered_share;
+  json["seconds"] = summary.seconds;
+  if (summary.peak_memory_bytes.has_value()) {
+    json["peak_memory_bytes"] = *summary.peak_memory_bytes;
+  }
   return json;
 }
 

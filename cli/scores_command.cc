@@ -389,6 +389,8 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
   summary.passes = plan.passes;
   summary.complete = !options.shard.has_value() || output.IsWhole();
   if (factors.has_value()) summary.solves = factors->solves();
+  summary.peak_memory_bytes = PeakResidentBytes();
+  summary.seconds = absl::ToDoubleSeconds(absl::Now() - start);
   if (summary.complete) {
     if (!factors.has_value()) {
       INFLUENCE_ASSIGN_OR_RETURN(summary.solves,
@@ -396,8 +398,6 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
     }
     INFLUENCE_RETURN_IF_ERROR(output.Commit(ResultAttributes(summary)));
   }
-  summary.peak_memory_bytes = PeakResidentBytes();
-  summary.seconds = absl::ToDoubleSeconds(absl::Now() - start);
   return TellSummary(summary, options, console);
 }
 
