@@ -69,7 +69,7 @@ class StoredGradientsTest : public testing::TestWithParam<std::string> {
 INSTANTIATE_TEST_SUITE_P(Methods, StoredGradientsTest,
                          testing::Values("identity", "direct", "cg", "arnoldi",
                                          "ekfac", "ihm"),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& method) { return method.param; });
 
 // Without positions the stored factors are the computed ones: the same numbers.
 TEST_P(StoredGradientsTest, GivesTheScoresOfTheSamples) {
