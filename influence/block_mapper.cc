@@ -442,7 +442,7 @@ BlockMapper::GenerateInteractionsFromTransformedGrads(
   INFLUENCE_ASSIGN_OR_RETURN(std::vector<at::Tensor> factors,
                              parts_->blocks.Split(left_factors));
   return LazyBlockSequence(
-      factors.size(),
+      parts_->operators.size(),
       [parts = parts_, factors = std::move(factors),
        right = std::move(right)](size_t b) -> absl::StatusOr<TensorMap::Entry> {
         INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients part,

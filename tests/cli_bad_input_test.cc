@@ -333,7 +333,7 @@ TEST_F(CliBadInputTest, UsageEndsWithTwo) {
                 "--regularization: found '0', expected values > 0");
   ExpectFailure(Scores("--method identity --store-gradients"), 2,
                 "--store-gradients: found an unknown option");
-  ExpectFailure({"top"}, 2, "command: found 'top', expected inspect, fit");
+  ExpectFailure({"rank"}, 2, "command: found 'rank', expected inspect, fit");
   ExpectFailure(ScoresWith("--out", "s.csv"), 2, "--out: found");
   ExpectFailure(Scores("--method identity --by-block"), 2, "--by-block: found");
 }
