@@ -60,7 +60,7 @@ class BatchLoop {
   BatchLoop() = default;
 
   RunPlan plan_;
-  nlohmann::ordered_json plan_json_;
+  nlohmann::ordered_json plan_json_ = nlohmann::ordered_json::object();
   int64_t num_rows_ = 0;
   OutputOptions options_;
   std::optional<int64_t> memory_limit_;

@@ -301,8 +301,9 @@ std::string SummaryJson(const ResultSummary& summary) {
   json.update(SharedJson(summary));
   if (!summary.arrays.empty()) json["arrays"] = summary.arrays;
   json["blocks"] = BlocksJson(summary.fit.blocks);
-  if (!summary.solves.empty())
+  if (!summary.solves.empty()) {
     json["solves"] = SolveReportsJson(summary.solves);
+  }
   json["covered_share"] = summary.fit.covered_share;
   if (summary.shard.has_value()) {
     json["shard"] =
@@ -314,7 +315,7 @@ std::string SummaryJson(const ResultSummary& summary) {
     json["passes"] = summary.passes;
   }
   json["seconds"] = summary.seconds;
-  if (!summary.plan.is_null()) json["plan"] = summary.plan;
+  if (!summary.plan.empty()) json["plan"] = summary.plan;
   if (summary.peak_memory_bytes.has_value()) {
     json["peak_memory_bytes"] = *summary.peak_memory_bytes;
   }
@@ -334,14 +335,15 @@ Json ResultAttributes(const ResultSummary& summary) {
   }
   json["regularization"] = regularization;
   if (!summary.array_blocks.empty()) json["blocks"] = summary.array_blocks;
-  if (!summary.solves.empty())
+  if (!summary.solves.empty()) {
     json["solves"] = SolveReportsJson(summary.solves);
+  }
   json["fingerprints"] = Json::object();
   for (const auto& [role, fingerprint] : summary.fingerprints) {
     json["fingerprints"][role] = fingerprint;
   }
   json["versions"] = LibraryVersions();
-  if (!summary.plan.is_null()) json["plan"] = summary.plan;
+  if (!summary.plan.empty()) json["plan"] = summary.plan;
   json["covered_share"] = summary.fit.covered_share;
   json["seconds"] = summary.seconds;
   if (summary.peak_memory_bytes.has_value()) {

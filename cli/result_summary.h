@@ -78,8 +78,8 @@ struct ResultSummary {
   std::vector<std::pair<std::string, std::string>> paths;
   std::vector<std::pair<std::string, std::string>> fingerprints;
 
-  // How the run was cut, as of PlanJson(); null where it was not.
-  nlohmann::ordered_json plan = nullptr;
+  // How the run was cut, as of PlanJson(); empty where it was not.
+  nlohmann::ordered_json plan = nlohmann::ordered_json::object();
 
   // Of a run that computes one part of a result, and whether all others are
   // there as well.
