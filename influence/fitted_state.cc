@@ -26,6 +26,21 @@ bool FitsShape(const at::Tensor& values, const std::vector<int64_t>& shape) {
   return true;
 }
 
+// An option that is a whole number of this type.
+template <typename Integer>
+absl::StatusOr<Integer> WholeNumberOfState(const FittedState& state,
+                                           const std::string& name,
+                                           absl::string_view expected) {
+  INFLUENCE_ASSIGN_OR_RETURN(const std::string text,
+                             OptionOfState(state, name));
+  Integer value = 0;
+  if (!absl::SimpleAtoi(text, &value)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "fitted state: ", name, ": found '", text, "', expected ", expected));
+  }
+  return value;
+}
+
 }  // namespace
 
 absl::StatusOr<ParameterBlocks> BlocksOfState(const FittedState& state,
@@ -123,27 +138,12 @@ absl::StatusOr<double> NumberOfState(const FittedState& state,
 
 absl::StatusOr<int64_t> IntegerOfState(const FittedState& state,
                                        const std::string& name) {
-  INFLUENCE_ASSIGN_OR_RETURN(const std::string text,
-                             OptionOfState(state, name));
-  int64_t value = 0;
-  if (!absl::SimpleAtoi(text, &value)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "fitted state: ", name, ": found '", text, "', expected an integer"));
-  }
-  return value;
+  return WholeNumberOfState<int64_t>(state, name, "an integer");
 }
 
 absl::StatusOr<uint64_t> SeedOfState(const FittedState& state,
                                      const std::string& name) {
-  INFLUENCE_ASSIGN_OR_RETURN(const std::string text,
-                             OptionOfState(state, name));
-  uint64_t value = 0;
-  if (!absl::SimpleAtoi(text, &value)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("fitted state: ", name, ": found '", text,
-                     "', expected an integer >= 0"));
-  }
-  return value;
+  return WholeNumberOfState<uint64_t>(state, name, "an integer >= 0");
 }
 
 std::string NumberText(double value) { return absl::StrFormat("%.17g", value); }
