@@ -17,8 +17,8 @@
 #include "gradients/batch.h"
 #include "gradients/factored_gradients.h"
 #include "gradients/gradient_provider.h"
-#include "gradients/gradient_term.h"
 #include "gradients/model.h"
+#include "operators/gradient_factors.h"
 
 namespace influence {
 namespace {
@@ -27,20 +27,6 @@ namespace {
 // about as fast as in the run, in vectors [P] of no more than 64 MiB.
 constexpr int64_t kMaxQueries = 256;
 constexpr int64_t kMaxQueryScalars = int64_t{1} << 24;
-
-int64_t FactorBytes(const FactoredGradients& gradients) {
-  int64_t scalars = 0;
-  for (const FactoredParameter& parameter : gradients.parameters()) {
-    for (const auto& term : parameter.terms) {
-      const auto* product = dynamic_cast<const OuterProductTerm*>(term.get());
-      if (product != nullptr) {
-        scalars += product->left().numel() + product->right().numel();
-      }
-    }
-  }
-  const int64_t width = gradients.dtype() == at::kDouble ? 8 : 4;
-  return scalars * width / gradients.num_samples();
-}
 
 double SecondsSince(absl::Time start) {
   return absl::ToDoubleSeconds(absl::Now() - start);
@@ -67,7 +53,7 @@ absl::StatusOr<BatchProbe> ProbeBatch(const GradientProvider& provider,
     INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients gradients,
                                provider.FactoredGrads(batch));
     gradient_seconds = SecondsSince(start);
-    probe.factor_bytes_per_sample = FactorBytes(gradients);
+    probe.factor_bytes_per_sample = FactorBytesPerSample(gradients);
     return absl::OkStatus();
   };
   probe.bytes = MeasurePeakBytes([&] { status = take_gradients(); });

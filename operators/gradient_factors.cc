@@ -157,4 +157,18 @@ double StoredBytes(const FactoredGradients& grads) {
   return scalars * static_cast<double>(at::elementSize(grads.dtype()));
 }
 
+int64_t FactorBytesPerSample(const FactoredGradients& grads) {
+  int64_t scalars = 0;
+  for (const FactoredParameter& parameter : grads.parameters()) {
+    for (const auto& term : parameter.terms) {
+      const auto* product = dynamic_cast<const OuterProductTerm*>(term.get());
+      if (product != nullptr) {
+        scalars += product->left().numel() + product->right().numel();
+      }
+    }
+  }
+  const int64_t width = grads.dtype() == at::kDouble ? 8 : 4;
+  return scalars * width / grads.num_samples();
+}
+
 }  // namespace influence

@@ -5,6 +5,8 @@
 #ifndef INFLUENCE_OPERATORS_GRADIENT_FACTORS_H_
 #define INFLUENCE_OPERATORS_GRADIENT_FACTORS_H_
 
+#include <cstdint>
+
 #include "ATen/core/Tensor.h"
 #include "absl/status/statusor.h"
 #include "gradients/factored_gradients.h"
@@ -25,6 +27,10 @@ double GramCost(const FactoredGradients& grads);
 // Bytes of memory that keeping the gradients takes; an upper bound where
 // factors are expanded views or do not show themselves.
 double StoredBytes(const FactoredGradients& grads);
+
+// Bytes a sample of the factors that outer products hold, all positions
+// counted; other terms are left out.
+int64_t FactorBytesPerSample(const FactoredGradients& grads);
 
 }  // namespace influence
 

@@ -79,6 +79,7 @@ TEST(GradientFactorsTest, CostsOfGramProductsAndMemory) {
   // The weight's 20 scalars, as 2 * 2 * (4 + 5 + 4) is more.
   EXPECT_EQ(GramCost(grads), 20 + 4 + 8);
   EXPECT_EQ(StoredBytes(grads), 4 * 6 * (2 * (4 + 5) + 4 + 8));
+  EXPECT_EQ(FactorBytesPerSample(grads), 4 * 2 * (4 + 5));
 }
 
 }  // namespace

@@ -29,9 +29,9 @@
 #include "gradients/batch.h"
 #include "gradients/capturing_gradient_provider.h"
 #include "gradients/factored_gradients.h"
-#include "gradients/gradient_term.h"
 #include "gradients/model.h"
 #include "operators/fit_checkpoint.h"
+#include "operators/gradient_factors.h"
 #include "operators/kronecker_statistics.h"
 
 namespace influence {
@@ -74,21 +74,6 @@ int64_t BytesOf(const PartFactors& factors) {
     }
   }
   return bytes;
-}
-
-// Bytes a sample that its gradients hold.
-int64_t BytesPerSample(const FactoredGradients& gradients) {
-  int64_t scalars = 0;
-  for (const FactoredParameter& parameter : gradients.parameters()) {
-    for (const auto& term : parameter.terms) {
-      const auto* product = dynamic_cast<const OuterProductTerm*>(term.get());
-      if (product != nullptr) {
-        scalars += product->left().numel() + product->right().numel();
-      }
-    }
-  }
-  const int64_t width = gradients.dtype() == at::kDouble ? 8 : 4;
-  return std::max<int64_t>(1, scalars * width / gradients.num_samples());
 }
 
 double SumOf(const at::Tensor& tensor) {
@@ -385,8 +370,9 @@ absl::Status Fitter::SumCovariances() {
         if (add_norms) {
           INFLUENCE_RETURN_IF_ERROR(AddSquaredNorms(gradients));
         }
-        part_samples =
-            std::max(kMinPartSamples, kPartBytes / BytesPerSample(gradients));
+        part_samples = std::max(
+            kMinPartSamples,
+            kPartBytes / std::max<int64_t>(1, FactorBytesPerSample(gradients)));
         part_bytes += BytesOf(factors);
         keep = keep && kept_bytes + part_bytes <= options_.kept_factor_bytes;
         if (keep) of_part.push_back(std::move(factors));
