@@ -9,7 +9,6 @@
 #include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -93,9 +92,7 @@ absl::Status RunFactorsInto(ResultOutput& output, const FactorsOptions& options,
                      return WriteFactors(opened, *test, batch, row, output);
                    });
       !status.ok()) {
-    if (absl::StrContains(status.message(), options.out)) return status;
-    return absl::Status(status.code(), absl::StrCat(opened.paths[0].second,
-                                                    ": ", status.message()));
+    return output.NameSource(status, opened.paths[0].second);
   }
   return loop.Finish(summary, output, options, start, console);
 }

@@ -241,4 +241,11 @@ absl::Status ResultOutput::Explain(const absl::Status& status) const {
   return store_ != nullptr ? store_->Explain(status) : status;
 }
 
+absl::Status ResultOutput::NameSource(const absl::Status& status,
+                                      absl::string_view source) const {
+  if (absl::StrContains(status.message(), options_.out)) return status;
+  return absl::Status(status.code(),
+                      absl::StrCat(source, ": ", status.message()));
+}
+
 }  // namespace influence

@@ -109,6 +109,11 @@ class ResultOutput {
   // with a remark that it can.
   absl::Status Explain(const absl::Status& status) const;
 
+  // The error `status` as it is if it names the output, as the disk's errors
+  // do, else with `source` in front of it.
+  absl::Status NameSource(const absl::Status& status,
+                          absl::string_view source) const;
+
  private:
   explicit ResultOutput(const OutputOptions& options) : options_(options) {}
 

@@ -266,6 +266,16 @@ TEST_F(ResultOutputTest, NumbersThatAreNotFiniteAreRefused) {
           .ok());
 }
 
+TEST_F(ResultOutputTest, ErrorsThatDoNotNameTheOutputNameTheirSource) {
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<ResultOutput> output,
+                                 Create(Options("s.zarr")));
+  const absl::Status disk =
+      absl::ResourceExhaustedError(folder_ + "/s.zarr: no space left");
+  EXPECT_EQ(output->NameSource(disk, "m.pt"), disk);
+  EXPECT_EQ(output->NameSource(absl::InternalError("has NaN"), "m.pt"),
+            absl::InternalError("m.pt: has NaN"));
+}
+
 TEST_F(ResultOutputTest, InputsAreNotOverwritten) {
   std::filesystem::create_directories(folder_ + "/data.zarr/deep");
   std::ofstream(folder_ + "/data.zarr/deep/x.npy") << "x";

@@ -14,7 +14,6 @@
 #include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
@@ -367,14 +366,11 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
                          train->num_batches(), scale);
   ScoreTileSink& sink =
       options.top_k.has_value() ? static_cast<ScoreTileSink&>(strongest) : all;
-  if (absl::Status status = ForEachScoreTile(
+  if (const absl::Status status = ForEachScoreTile(
           queries, *samples, scores, *share.schedule, share.num_tiles, sink,
           console.Progress(), num_workers);
       !status.ok()) {
-    // The disk's errors name the output; all others come from the model.
-    if (absl::StrContains(status.message(), options.out)) return status;
-    return absl::Status(status.code(), absl::StrCat(opened.paths[0].second,
-                                                    ": ", status.message()));
+    return output.NameSource(status, opened.paths[0].second);
   }
 
   INFLUENCE_ASSIGN_OR_RETURN(const bool finishes, FinishShares());

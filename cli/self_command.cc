@@ -9,7 +9,6 @@
 #include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -94,9 +93,7 @@ absl::Status RunSelfInto(ResultOutput& output, const SelfOptions& options,
             return WriteSelf(opened, *train, batch, row, scale, output);
           });
       !status.ok()) {
-    if (absl::StrContains(status.message(), options.out)) return status;
-    return absl::Status(status.code(), absl::StrCat(opened.paths[0].second,
-                                                    ": ", status.message()));
+    return output.NameSource(status, opened.paths[0].second);
   }
   return loop.Finish(summary, output, options, start, console);
 }
