@@ -219,7 +219,15 @@ absl::Status Fitter::Prepare(const Batch& probe) {
         "; expected none with uncovered = error (diagonal and drop allow "
         "them)"));
   }
-  const std::vector<int64_t> parameters = blocks_.parameters();
+  std::vector<int64_t> parameters = blocks_.parameters();
+  if (options_.uncovered == UncoveredPolicy::kDrop &&
+      !options_.mean_squared_norms && !layers_.layers.empty()) {
+    // Nobody asks for the gradients of the others.
+    for (const UncoveredParameter& dropped : layers_.uncovered) {
+      parameters.erase(
+          std::find(parameters.begin(), parameters.end(), dropped.parameter));
+    }
+  }
   positions_.assign(model().parameters().size(), -1);
   for (size_t i = 0; i < parameters.size(); ++i) {
     positions_[parameters[i]] = static_cast<int64_t>(i);
