@@ -324,18 +324,23 @@ class KroneckerInverse::Prepared : public PreparedGrads {
     at::Tensor transformed =
         at::zeros({num_samples_, inverse_->size_}, at::dtype(dtype_));
     WriteRotated(Eigenvalues::kExact, offsets, transformed);
-    at::Tensor matrix = matrix_;
+    const auto copy = [&](const at::Tensor& matrix,
+                          const std::vector<int64_t>& positions) {
+      int64_t offset = 0;
+      for (const int64_t position : positions) {
+        const int64_t size = inverse_->sizes_[position];
+        transformed.narrow(1, offsets[position], size)
+            .copy_(matrix.narrow(1, offset, size));
+        offset += size;
+      }
+    };
+    if (!matrix_positions_.empty()) copy(matrix_, matrix_positions_);
     if (split_matrix_grads_.has_value()) {
-      INFLUENCE_ASSIGN_OR_RETURN(matrix, split_matrix_grads_->Flatten());
-      inverse_->Transform(matrix, inverse_->OffsetsOf(matrix_positions_),
+      INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor matrix,
+                                 split_matrix_grads_->Flatten());
+      inverse_->Transform(matrix, inverse_->OffsetsOf(split_positions_),
                           /*split=*/{}, matrix);
-    }
-    int64_t offset = 0;
-    for (const int64_t position : matrix_positions_) {
-      const int64_t size = inverse_->sizes_[position];
-      transformed.narrow(1, offsets[position], size)
-          .copy_(matrix.narrow(1, offset, size));
-      offset += size;
+      copy(matrix, split_positions_);
     }
     return transformed;
   }
@@ -462,10 +467,12 @@ class KroneckerInverse::Prepared : public PreparedGrads {
         changed = true;
       }
     }
-    bool any_split = false;
+    std::vector<bool> split_matrix(inverse_->sizes_.size(), false);
     for (size_t p = 0; p < pairs.size(); ++p) {
       if (!rotated[pairs[p].weight]) {
-        any_split = any_split || split[p];
+        if (!split[p]) continue;
+        split_matrix[pairs[p].weight] = true;
+        if (pairs[p].bias >= 0) split_matrix[pairs[p].bias] = true;
         continue;
       }
       rotated_.push_back({p, *std::move(factors[p])});
@@ -483,12 +490,17 @@ class KroneckerInverse::Prepared : public PreparedGrads {
       }
     }
     if (matrix_positions_.empty()) return absl::OkStatus();
-    INFLUENCE_ASSIGN_OR_RETURN(FactoredGradients part,
+    INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients part,
                                left.Select(matrix_positions_));
     INFLUENCE_ASSIGN_OR_RETURN(matrix_, part.Flatten());
     inverse_->Transform(matrix_, inverse_->OffsetsOf(matrix_positions_), split,
                         matrix_);
-    if (any_split) split_matrix_grads_ = std::move(part);
+    for (size_t p = 0; p < split_matrix.size(); ++p) {
+      if (split_matrix[p]) split_positions_.push_back(static_cast<int64_t>(p));
+    }
+    if (split_positions_.empty()) return absl::OkStatus();
+    INFLUENCE_ASSIGN_OR_RETURN(split_matrix_grads_,
+                               left.Select(split_positions_));
     return absl::OkStatus();
   }
 
@@ -577,7 +589,8 @@ class KroneckerInverse::Prepared : public PreparedGrads {
   // The others' transformed gradients.
   std::vector<int64_t> matrix_positions_;
   at::Tensor matrix_;  // [M, size of matrix_positions_]
-  // The gradients themselves, if a split inverse has transformed them.
+  // Those of them that a split inverse has transformed, and their gradients.
+  std::vector<int64_t> split_positions_;
   std::optional<FactoredGradients> split_matrix_grads_;
 };
 
