@@ -12,6 +12,7 @@
 #include "ATen/Parallel.h"
 #include "absl/status/statusor.h"
 #include "base/freed_memory.h"
+#include "base/mkl_kernels.h"
 #include "benchmark/benchmark.h"
 #include "benchmarks/benchmark_models.h"
 #include "gradients/batch.h"
@@ -49,6 +50,7 @@ T OrDie(absl::StatusOr<T> value) {
 
 void BM_KroneckerFit(benchmark::State& state) {
   KeepFreedMemory();
+  ChooseMklKernelsByInstructionSet();
   const Problem& problem = kProblems[state.range(0)];
   KroneckerFitOptions options;
   options.method = static_cast<KroneckerMethod>(state.range(1));

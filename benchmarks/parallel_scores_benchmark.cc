@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "base/communicator.h"
 #include "base/freed_memory.h"
+#include "base/mkl_kernels.h"
 #include "base/thread_team.h"
 #include "benchmark/benchmark.h"
 #include "benchmarks/benchmark_models.h"
@@ -91,6 +92,7 @@ class Discard : public TileSink {
 
 void BM_EkfacScores(benchmark::State& state) {
   KeepFreedMemory();
+  ChooseMklKernelsByInstructionSet();
   const Problem& problem = kProblems[state.range(0)];
   const int num_workers = static_cast<int>(state.range(1));
   const int num_threads = static_cast<int>(state.range(2));
@@ -123,6 +125,7 @@ BENCHMARK(BM_EkfacScores)
 
 void BM_EkfacFit(benchmark::State& state) {
   KeepFreedMemory();
+  ChooseMklKernelsByInstructionSet();
   const Problem& problem = kProblems[state.range(0)];
   const int num_workers = static_cast<int>(state.range(1));
   at::set_num_threads(static_cast<int>(state.range(2)));

@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/freed_memory.h"
+#include "base/mkl_kernels.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "cli/console.h"
@@ -104,6 +105,7 @@ absl::Status Run(const std::vector<std::string>& arguments) {
 
 int main(int argc, char** argv) {
   influence::KeepFreedMemory();
+  influence::ChooseMklKernelsByInstructionSet();
   influence::OccupyStandardDescriptors();
   influence::HandleInterruptions();
   // Writing to a closed pipe shall be an error that can be reported.

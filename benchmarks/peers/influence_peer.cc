@@ -21,6 +21,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/freed_memory.h"
+#include "base/mkl_kernels.h"
 #include "base/status_macros.h"
 #include "calculators/aggregators.h"
 #include "calculators/npy_file.h"
@@ -278,6 +279,7 @@ absl::Status Run(const Options& options) {
 
 int main(int argc, char** argv) {
   influence::KeepFreedMemory();
+  influence::ChooseMklKernelsByInstructionSet();
   influence::Options options;
   CLI::App app("The library's side of a comparison with Python peers.");
   app.add_option("task", options.task,

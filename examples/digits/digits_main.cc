@@ -22,6 +22,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "base/freed_memory.h"
+#include "base/mkl_kernels.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "cli/terminal_progress.h"
@@ -132,6 +134,8 @@ int Main(int argc, char** argv) {
 }  // namespace influence
 
 int main(int argc, char** argv) {
+  influence::KeepFreedMemory();
+  influence::ChooseMklKernelsByInstructionSet();
   const absl::StatusOr<int> code = influence::CatchTorch(
       "digits",
       [&]() -> absl::StatusOr<int> { return influence::Main(argc, argv); });
