@@ -6,6 +6,7 @@
 #include <string>
 
 #include "ATen/core/Tensor.h"
+#include "ATen/ops/full.h"
 #include "ATen/ops/ones.h"
 #include "ATen/ops/scalar_tensor.h"
 #include "ATen/ops/zeros.h"
@@ -109,6 +110,8 @@ TEST(ValidatorsTest, FiniteNamesTheFirstEntryThatIsNot) {
 TEST(ValidatorsTest, FiniteTakesEveryKindOfTensor) {
   INFLUENCE_EXPECT_OK(ValidateFinite("x", at::ones({2}, at::kLong)));
   INFLUENCE_EXPECT_OK(ValidateFinite("x", at::zeros({0, 3})));
+  // Whose sum is not finite.
+  INFLUENCE_EXPECT_OK(ValidateFinite("x", at::full({4}, 3e38F)));
   INFLUENCE_EXPECT_OK(ValidateFinite("x", at::ones({2}).requires_grad_(true)));
   EXPECT_THAT(ValidateFinite("x", at::scalar_tensor(std::nan(""))),
               Invalid("x: found NaN at index [], expected finite values"));
