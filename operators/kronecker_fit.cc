@@ -572,22 +572,14 @@ std::vector<int> ShareOut(const std::vector<double>& costs, int num_ranks) {
 }
 
 absl::Status Fitter::Decompose() {
-  std::vector<std::vector<int>> owners;  // By layer and group.
-  {
-    std::vector<double> costs;
-    for (const KroneckerLayer& layer : layers_.layers) {
-      for (int64_t h = 0; h < layer.affine.groups; ++h) {
-        costs.push_back(std::pow(layer.num_inputs(), 3) +
-                        std::pow(layer.affine.outputs, 3));
-      }
-    }
-    const std::vector<int> flat = ShareOut(costs, communicator_->size());
-    auto next = flat.begin();
-    for (const KroneckerLayer& layer : layers_.layers) {
-      owners.emplace_back(next, next + layer.affine.groups);
-      next += layer.affine.groups;
+  std::vector<double> costs;  // Of each pair's two matrices.
+  for (const KroneckerLayer& layer : layers_.layers) {
+    for (int64_t h = 0; h < layer.affine.groups; ++h) {
+      costs.push_back(std::pow(layer.num_inputs(), 3));
+      costs.push_back(std::pow(layer.affine.outputs, 3));
     }
   }
+  const std::vector<int> owners = ShareOut(costs, communicator_->size());
   ProgressStage stage(progress_, "eigenvectors",
                       static_cast<int64_t>(layers_.layers.size()), "layers");
   for (size_t l = 0; l < layers_.layers.size(); ++l) {
@@ -616,44 +608,50 @@ absl::Status Fitter::Decompose() {
         factors.input_eigenvalues = known[1];
         factors.gradient_eigenvectors = known[2];
         factors.gradient_eigenvalues = known[3];
-      } else if (owners[l][h] == communicator_->rank()) {
-        INFLUENCE_RETURN_IF_ERROR(Eigendecompose(
-            absl::StrCat("input covariance of ", layer.name),
-            factors.input_covariance, &factors.input_eigenvectors,
-            &factors.input_eigenvalues));
-        INFLUENCE_RETURN_IF_ERROR(Eigendecompose(
-            absl::StrCat("gradient covariance of ", layer.name),
-            factors.gradient_covariance, &factors.gradient_eigenvectors,
-            &factors.gradient_eigenvalues));
       } else {
-        factors.input_eigenvectors = at::empty_like(factors.input_covariance);
-        factors.input_eigenvalues =
-            at::empty({layer.num_inputs()}, at::kDouble);
-        factors.gradient_eigenvectors =
-            at::empty_like(factors.gradient_covariance);
-        factors.gradient_eigenvalues = at::empty({affine.outputs}, at::kDouble);
+        const auto decompose = [&](absl::string_view side, int owner,
+                                   const at::Tensor& matrix,
+                                   at::Tensor* eigenvectors,
+                                   at::Tensor* eigenvalues) -> absl::Status {
+          if (owner == communicator_->rank()) {
+            return Eigendecompose(
+                absl::StrCat(side, " covariance of ", layer.name), matrix,
+                eigenvectors, eigenvalues);
+          }
+          *eigenvectors = at::empty_like(matrix);
+          *eigenvalues = at::empty({matrix.size(0)}, at::kDouble);
+          return absl::OkStatus();
+        };
+        const int* const of_pair = &owners[2 * fitted_.size()];
+        INFLUENCE_RETURN_IF_ERROR(
+            decompose("input", of_pair[0], factors.input_covariance,
+                      &factors.input_eigenvectors, &factors.input_eigenvalues));
+        INFLUENCE_RETURN_IF_ERROR(decompose(
+            "gradient", of_pair[1], factors.gradient_covariance,
+            &factors.gradient_eigenvectors, &factors.gradient_eigenvalues));
       }
       fitted_.push_back(std::move(factors));
     }
     stage.Advance();
   }
-  size_t next = 0;
-  for (const std::vector<int>& of_layer : owners) {
-    for (const int owner : of_layer) {
-      KroneckerFactors& factors = fitted_[next++];
-      for (const at::Tensor& part :
-           {factors.input_eigenvectors, factors.input_eigenvalues,
-            factors.gradient_eigenvectors, factors.gradient_eigenvalues}) {
-        INFLUENCE_RETURN_IF_ERROR(communicator_->Broadcast(part, owner));
-      }
-      if (!is_ekfac()) {
-        factors.eigenvalues =
-            at::outer(factors.gradient_eigenvalues, factors.input_eigenvalues);
-      } else {
-        rotations_.push_back(
-            Rotation{factors.input_eigenvectors.to(model().dtype()),
-                     factors.gradient_eigenvectors.to(model().dtype())});
-      }
+  for (size_t i = 0; i < fitted_.size(); ++i) {
+    KroneckerFactors& factors = fitted_[i];
+    for (const at::Tensor& part :
+         {factors.input_eigenvectors, factors.input_eigenvalues}) {
+      INFLUENCE_RETURN_IF_ERROR(communicator_->Broadcast(part, owners[2 * i]));
+    }
+    for (const at::Tensor& part :
+         {factors.gradient_eigenvectors, factors.gradient_eigenvalues}) {
+      INFLUENCE_RETURN_IF_ERROR(
+          communicator_->Broadcast(part, owners[2 * i + 1]));
+    }
+    if (!is_ekfac()) {
+      factors.eigenvalues =
+          at::outer(factors.gradient_eigenvalues, factors.input_eigenvalues);
+    } else {
+      rotations_.push_back(
+          Rotation{factors.input_eigenvectors.to(model().dtype()),
+                   factors.gradient_eigenvectors.to(model().dtype())});
     }
   }
   return absl::OkStatus();
