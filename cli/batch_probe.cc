@@ -6,6 +6,7 @@
 
 #include "ATen/core/Tensor.h"
 #include "ATen/ops/zeros.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/clock.h"
@@ -28,8 +29,24 @@ namespace {
 constexpr int64_t kMaxQueries = 256;
 constexpr int64_t kMaxQueryScalars = int64_t{1} << 24;
 
-double SecondsSince(absl::Time start) {
-  return absl::ToDoubleSeconds(absl::Now() - start);
+// Samples tried first, and what more of them may need.
+constexpr int64_t kFirstSamples = 16;
+constexpr int64_t kMaxProbeBytes = int64_t{256} << 20;
+
+// A first call of this length is no longer dominated by what happens once:
+// pages touched, threads started, kernels chosen.
+constexpr double kLongSeconds = 1;
+
+// Sets `seconds` to what `work` takes: the second time, unless the first is
+// long.
+absl::Status TimeWarm(absl::FunctionRef<absl::Status()> work, double* seconds) {
+  *seconds = 0;
+  for (int run = 0; run < 2 && *seconds < kLongSeconds; ++run) {
+    const absl::Time start = absl::Now();
+    INFLUENCE_RETURN_IF_ERROR(work());
+    *seconds = absl::ToDoubleSeconds(absl::Now() - start);
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -49,24 +66,44 @@ absl::StatusOr<BatchProbe> ProbeBatch(const GradientProvider& provider,
   double gradient_seconds = 0;
   const auto take_gradients = [&]() -> absl::Status {
     INFLUENCE_ASSIGN_OR_RETURN(batch, data.First(probe.num_samples));
-    const absl::Time start = absl::Now();
-    INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients gradients,
-                               provider.FactoredGrads(batch));
-    gradient_seconds = SecondsSince(start);
-    probe.factor_bytes_per_sample = FactorBytesPerSample(gradients);
-    return absl::OkStatus();
+    return TimeWarm(
+        [&]() -> absl::Status {
+          INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients gradients,
+                                     provider.FactoredGrads(batch));
+          probe.factor_bytes_per_sample = FactorBytesPerSample(gradients);
+          return absl::OkStatus();
+        },
+        &gradient_seconds);
   };
-  probe.bytes = MeasurePeakBytes([&] { status = take_gradients(); });
-  INFLUENCE_RETURN_IF_ERROR(status);
+  const auto measure = [&](int64_t samples) {
+    probe.num_samples = samples;
+    probe.bytes = MeasurePeakBytes([&] { status = take_gradients(); });
+    return status;
+  };
+  // A few samples first, since many may need more memory than the run will;
+  // twice, since the first time is LibTorch's as well.
+  const int64_t most = probe.num_samples;
+  INFLUENCE_RETURN_IF_ERROR(measure(std::min(most, kFirstSamples)));
+  INFLUENCE_RETURN_IF_ERROR(measure(probe.num_samples));
+  while (probe.num_samples < most) {
+    const int64_t fitting =
+        probe.bytes_per_sample() > 0
+            ? std::min(most, kMaxProbeBytes / probe.bytes_per_sample())
+            : most;
+    if (fitting < most && fitting < 2 * probe.num_samples) break;
+    INFLUENCE_RETURN_IF_ERROR(measure(fitting));
+  }
   INFLUENCE_ASSIGN_OR_RETURN(
       const at::Tensor queries,
       CatchTorch("probe", [&]() -> absl::StatusOr<at::Tensor> {
         return at::zeros({num_queries, num_parameters},
                          at::dtype(provider.model().dtype()));
       }));
-  const absl::Time start = absl::Now();
-  INFLUENCE_RETURN_IF_ERROR(provider.JacobianProd(batch, queries).status());
-  const double product_seconds = SecondsSince(start) - gradient_seconds;
+  double product_seconds = 0;
+  INFLUENCE_RETURN_IF_ERROR(
+      TimeWarm([&] { return provider.JacobianProd(batch, queries).status(); },
+               &product_seconds));
+  product_seconds -= gradient_seconds;
   const auto samples = static_cast<double>(probe.num_samples);
   probe.seconds_per_gradient = gradient_seconds / samples;
   probe.seconds_per_score = std::max(product_seconds, 0.0) / samples /

@@ -38,7 +38,8 @@ struct BatchProbe {
 };
 
 // Tries the first `num_samples` >= 1 samples of `data`, or all where there are
-// fewer. Costs their gradients twice. Errors of the data and of `provider`.
+// fewer, or as many as need 256 MiB. Costs their gradients and one product a
+// few times. Errors of the data and of `provider`.
 absl::StatusOr<BatchProbe> ProbeBatch(const GradientProvider& provider,
                                       const DataSet& data, int64_t num_samples);
 
