@@ -41,6 +41,7 @@ constexpr PlanField kFields[] = {
     {"query_batch_size", &RunPlan::query_batch_size, 1},
     {"queries_per_pass", &RunPlan::queries_per_pass, 1},
     {"passes", &RunPlan::passes, 1},
+    {"keeps_factors", &RunPlan::keeps_factors, 0},
     {"peak_memory_bytes", &RunPlan::peak_memory_bytes, 0},
     {"written_bytes", &RunPlan::written_bytes, 0},
 };
@@ -106,9 +107,11 @@ int64_t PeakBytes(const PlanProblem& problem, const BatchProbe& probe,
     } else if (problem.queries == Queries::kRotated) {
       preparing = plan.query_batch_size * probe.bytes_per_sample();
     }
+    // Where several work, some may be a group of queries ahead of the others.
+    if (problem.workers > 1 && plan.passes > 1) kept *= 2;
     // A tile, and what becomes of it on its way to the disk.
-    scores = kept + std::max(preparing, problem.workers *
-                                            (batch + 2 * tile + kScratchBytes));
+    const int64_t each = batch + 2 * tile + kScratchBytes;
+    scores = kept + std::max(preparing, each) + (problem.workers - 1) * each;
   }
   if (problem.bytes_per_row > 0) {
     scores = batch + plan.batch_size * problem.bytes_per_row;
@@ -190,9 +193,21 @@ int64_t ProbeSize(const PlanProblem& problem) {
   return std::max<int64_t>(size, 1);
 }
 
-absl::StatusOr<RunPlan> MakePlan(const PlanProblem& problem,
+absl::StatusOr<RunPlan> MakePlan(const PlanProblem& given,
                                  const BatchProbe& probe) {
+  PlanProblem problem = given;
   RunPlan plan;
+  // With many positions a sample a batch of queries fills the memory with
+  // activations long before the rows [m, P] do, and these go on to more
+  // batches: fewer passes over the training data.
+  if (problem.queries == Queries::kRotated && problem.may_keep_factors &&
+      probe.factor_bytes_per_sample >
+          problem.sizes.num_parameters * problem.sizes.item_size) {
+    problem.queries = Queries::kFactors;
+    problem.workers = 1;
+  }
+  plan.keeps_factors =
+      problem.has_scores && problem.queries == Queries::kFactors ? 1 : 0;
   plan.written_bytes = problem.written_bytes;
   plan.batch_size = TrainBatch(problem, probe, problem.sizes.num_queries);
   if (!problem.batch_size.has_value() && problem.most_samples.has_value()) {

@@ -32,6 +32,7 @@ struct RunPlan {
   int64_t queries_per_pass = 1;  // Rows of a tile; a multiple of the above, or
                                  // all queries.
   int64_t passes = 1;            // Over the training data, for the scores.
+  int64_t keeps_factors = 0;     // 1 if scored with Queries::kFactors.
 
   int64_t peak_memory_bytes = 0;  // Of the process; 0 where not known.
   int64_t written_bytes = 0;      // Before compression.
@@ -65,9 +66,11 @@ struct PlanProblem {
   // How the scores come from the queries; none where there are no rows.
   enum class Queries {
     kFactors,    // Rows A^-1 grad q are kept, of several batches.
-    kRotated,    // The same numbers, of one batch.
+    kRotated,    // The same numbers, of one batch; or rows of several, where
+                 // those are smaller (and may_keep_factors).
     kGradients,  // Their gradients as they are, of one batch.
   } queries = Queries::kFactors;
+  bool may_keep_factors = true;
   bool has_scores = true;
 
   // Of a command that makes rows, not scores: what each sample of a batch needs

@@ -68,6 +68,35 @@ TEST(RunPlanTest, FactorsOfGradientsAllowLargerBatches) {
   EXPECT_EQ(plan.queries_per_pass, 134);
 }
 
+TEST(RunPlanTest, FactorsLargerThanTheGradientGiveWayToRows) {
+  PlanProblem problem = Problem();
+  problem.writes_gradients = false;
+  problem.queries = Queries::kRotated;
+  problem.workers = 2;
+  problem.sizes.num_queries = 100;
+  BatchProbe probe = Probe(10 * kMiB);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan rotated,
+                                 MakePlan(problem, probe));
+  EXPECT_EQ(rotated.keeps_factors, 0);
+  EXPECT_EQ(rotated.queries_per_pass, rotated.query_batch_size);
+  EXPECT_EQ(rotated.passes, 7);
+  // Two groups of 16 gradients of 4 MB; two batches of 16.
+  EXPECT_EQ(rotated.peak_memory_bytes,
+            200 * kMiB + 2 * 16 * 4 * kMillion +
+                2 * (160 * kMiB + 2 * 16 * 16 * 4 + 96 * kMiB));
+
+  probe.factor_bytes_per_sample = 5 * kMillion;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan rows, MakePlan(problem, probe));
+  EXPECT_EQ(rows.keeps_factors, 1);
+  EXPECT_EQ(rows.query_batch_size, 16);
+  EXPECT_EQ(rows.passes, 1);
+
+  problem.may_keep_factors = false;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan refused,
+                                 MakePlan(problem, probe));
+  EXPECT_EQ(refused.keeps_factors, 0);
+}
+
 TEST(RunPlanTest, ABatchThatNeedsMuchIsMadeSmaller) {
   PlanProblem problem = Problem();
   problem.writes_gradients = false;

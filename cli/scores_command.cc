@@ -186,6 +186,8 @@ PlanProblem ProblemOf(const ScoresOptions& options, const OpenedMethod& opened,
            options.memory_limit, problem);
   }
   problem.writes_gradients = keeps_factors;
+  // What a tolerance saves is saved on the queries' rotated factors.
+  problem.may_keep_factors = options.score_tolerance == 0;
   if (!keeps_factors) {
     problem.queries = opened.method == Method::kIdentity
                           ? PlanProblem::Queries::kGradients
@@ -248,14 +250,15 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
                                   : opened.inputs.test->num_samples();
   const at::ScalarType dtype = opened.record.dtype;
   const int64_t item_size = dtype == at::kDouble ? 8 : 4;
-  const bool keeps_factors = factors.has_value() || KeepsFactors(opened.method);
+  const bool has_rows = factors.has_value() || KeepsFactors(opened.method);
   // Threads work side by side, on a tile each, where that is worth more than to
   // share one (parallel_influence_calculator.h). Queries that are solved for
   // make long rows, in which the solver has use for all threads.
-  const int num_workers =
-      keeps_factors
-          ? 1
-          : std::min(options.num_threads.value_or(1), DefaultNumWorkers());
+  const auto workers_of = [&](bool are_rows) {
+    return are_rows
+               ? 1
+               : std::min(options.num_threads.value_or(1), DefaultNumWorkers());
+  };
   BatchProblem problem = {.num_parameters = opened.influence->num_parameters(),
                           .item_size = item_size,
                           .num_train = train_data.num_samples(),
@@ -267,11 +270,11 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
     problem.values_per_score =
         std::max(problem.values_per_score, Product(array.shape, 2));
   }
-  PlanProblem plan_problem = ProblemOf(options, opened, keeps_factors);
+  PlanProblem plan_problem = ProblemOf(options, opened, has_rows);
   plan_problem.sizes = problem;
-  plan_problem.workers = num_workers;
-  plan_problem.most_samples =
-      LargestSharedBatch(problem.num_train, Job()->size() * num_workers);
+  plan_problem.workers = workers_of(has_rows);
+  plan_problem.most_samples = LargestSharedBatch(
+      problem.num_train, Job()->size() * workers_of(has_rows));
   if (fit != nullptr) plan_problem.most_fit_samples = opened.record.batch_size;
   plan_problem.written_bytes =
       SizeOf(options.top_k.has_value()
@@ -294,6 +297,8 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
                              ParsePlan(options.out, summary.plan));
   INFLUENCE_RETURN_IF_ERROR(
       CheckBatchSize(options.out, plan, options.batch_size, problem.num_train));
+  const bool keeps_factors = plan.keeps_factors != 0;
+  const int num_workers = workers_of(keeps_factors);
   if (fit != nullptr) opened.record.batch_size = plan.fit_batch_size;
   const std::vector<ResultArray> arrays =
       options.top_k.has_value()
