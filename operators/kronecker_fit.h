@@ -68,7 +68,7 @@ struct KroneckerFitOptions {
   // The processes that fit together; null means this one alone. Each gives the
   // same model, data and options, and sums its share of the batches, which must
   // all be of one size but for the last. Every statistic costs one all-reduce;
-  // eigendecompositions are shared out by layer, and what they give is sent to
+  // eigendecompositions are shared out by matrix, and what they give is sent to
   // all: every rank returns the same fit. A rank that fails does not tell the
   // others: its caller must (Communicator::Abort()).
   std::shared_ptr<Communicator> communicator = nullptr;
