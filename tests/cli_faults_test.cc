@@ -13,7 +13,6 @@
 #include <map>
 #include <memory>
 #include <random>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -43,13 +42,6 @@ using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
 constexpr int kSeed = 20261123;
-
-std::string ReadText(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 // All files below `folder`, by their names relative to it. Of the metadata the
 // measured part is left out: it differs from run to run.

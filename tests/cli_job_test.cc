@@ -13,7 +13,6 @@
 #include <fstream>
 #include <memory>
 #include <random>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -44,13 +43,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 constexpr int kSeed = 20261123;
-
-std::string ReadText(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 // mpirun with the program as root, more ranks than cores allowed.
 class RunningJob {

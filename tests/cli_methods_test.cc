@@ -7,7 +7,6 @@
 #include <filesystem>
 #include <fstream>
 #include <set>
-#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -58,13 +57,6 @@ const std::vector<std::string> kMethods = {
 std::string ShortName(const std::string& method) {
   const std::vector<std::string> words = absl::StrSplit(method, ' ');
   return words[1];
-}
-
-std::string ReadText(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
 }
 
 // What a fit is made from, of `problem`, in float64.

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -49,13 +48,6 @@ void Scores(const CliProblem& problem, const std::string& more) {
 
 constexpr char kReport[] =
     "report --scores @s.zarr --train @train --test @test --out @r.html ";
-
-std::string ReadText(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 // The page, checked. Empty, with a test failure, if it is not made.
 std::string Report(const CliProblem& problem, const std::string& more) {

@@ -25,13 +25,6 @@ namespace {
 
 constexpr char kProgram[] = "cli/influence";  // In the runfiles.
 
-std::string ReadText(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
 // In the child, where only what is safe after fork() may be called.
 void Redirect(const char* path, int descriptor) {
   const int file = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666);
@@ -104,6 +97,13 @@ std::vector<std::string> Words(absl::string_view line,
   std::vector<std::string> words = absl::StrSplit(line, ' ', absl::SkipEmpty());
   words.insert(words.end(), more.begin(), more.end());
   return words;
+}
+
+std::string ReadText(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
 }
 
 }  // namespace influence

@@ -53,6 +53,9 @@ CommandResult RunInfluence(const std::vector<std::string>& arguments,
 std::vector<std::string> Words(absl::string_view line,
                                const std::vector<std::string>& more = {});
 
+// The bytes of a file; empty if there is none.
+std::string ReadText(const std::string& path);
+
 }  // namespace influence
 
 #endif  // INFLUENCE_TESTS_SUPPORT_INFLUENCE_COMMAND_H_
