@@ -12,6 +12,7 @@
 
 #include "ATen/core/Tensor.h"
 #include "ATen/ops/cat.h"
+#include "ATen/ops/empty.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/progress.h"
@@ -102,7 +103,8 @@ QueryGroups GroupsOfFactors(std::shared_ptr<const ComposableInfluence> model,
       num_groups,
       [model = std::move(model), test = std::move(test), size](int64_t group)
           -> absl::StatusOr<std::unique_ptr<const PreparedQueries>> {
-        std::vector<at::Tensor> parts;
+        at::Tensor factors;  // Of the whole group, filled batch by batch.
+        int64_t row = 0;
         std::vector<BlockSolveReports> reports;
         const int64_t end = std::min((group + 1) * size, test->num_batches());
         for (int64_t i = group * size; i < end; ++i) {
@@ -112,14 +114,23 @@ QueryGroups GroupsOfFactors(std::shared_ptr<const ComposableInfluence> model,
               const TensorMap by_block,
               model->InfluenceFactorsWithReports(batch, &of_batch));
           INFLUENCE_ASSIGN_OR_RETURN(at::Tensor part, SideBySide(by_block));
-          parts.push_back(std::move(part));
           AppendReports(of_batch, reports);
+          INFLUENCE_RETURN_IF_ERROR(
+              CatchTorch("factors", [&]() -> absl::Status {
+                if (!factors.defined()) {
+                  // All batches but the last of all are of one size.
+                  const int64_t rows =
+                      i + 1 == end
+                          ? batch.size()
+                          : std::min(size * batch.size(),
+                                     test->num_samples() - i * batch.size());
+                  factors = at::empty({rows, part.size(1)}, part.options());
+                }
+                factors.narrow(0, row, part.size(0)).copy_(part);
+                row += part.size(0);
+                return absl::OkStatus();
+              }));
         }
-        INFLUENCE_ASSIGN_OR_RETURN(
-            at::Tensor factors,
-            CatchTorch("factors", [&]() -> absl::StatusOr<at::Tensor> {
-              return parts.size() == 1 ? parts[0] : at::cat(parts, 0);
-            }));
         return std::make_unique<const FactorQueries>(model, std::move(factors),
                                                      std::move(reports));
       }};
