@@ -59,6 +59,13 @@ std::unique_ptr<Communicator> SingleProcess() {
   return std::make_unique<SingleProcessCommunicator>();
 }
 
+RankShare ShareOf(int64_t count, const Communicator* communicator) {
+  if (communicator == nullptr) return {0, count};
+  const int64_t rank = communicator->rank();
+  const int64_t size = communicator->size();
+  return {rank * count / size, (rank + 1) * count / size};
+}
+
 absl::Status ValidateMessage(const at::Tensor& values) {
   if (!values.defined()) {
     return absl::InvalidArgumentError("message: found an undefined tensor");

@@ -74,6 +74,15 @@ class Communicator {
 // the process.
 std::unique_ptr<Communicator> SingleProcess();
 
+// Consecutive things [begin, end) of a number of things that ranks share.
+struct RankShare {
+  int64_t begin, end;
+};
+
+// Those of `count` >= 0 things that are this rank's: the ranks' shares follow
+// each other and differ by one at most. All where `communicator` is null.
+RankShare ShareOf(int64_t count, const Communicator* communicator);
+
 // kInvalidArgument, saying what was found, unless `values` are as
 // Communicator::AllReduceSum() wants them. For implementations.
 absl::Status ValidateMessage(const at::Tensor& values);

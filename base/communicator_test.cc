@@ -43,6 +43,15 @@ TEST(CommunicatorTest, CountsInOneProcess) {
   EXPECT_EQ(before, 3);
 }
 
+TEST(CommunicatorTest, OneProcessHasEverything) {
+  const std::unique_ptr<Communicator> alone = SingleProcess();
+  for (const RankShare& share :
+       {ShareOf(7, alone.get()), ShareOf(7, nullptr)}) {
+    EXPECT_EQ(share.begin, 0);
+    EXPECT_EQ(share.end, 7);
+  }
+}
+
 TEST(CommunicatorTest, AbortEndsTheProcess) {
   EXPECT_EXIT(SingleProcess()->Abort(3), ::testing::ExitedWithCode(3), "");
 }

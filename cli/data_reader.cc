@@ -382,13 +382,18 @@ int64_t DataReader::num_batches() const {
   return (num_samples() - 1) / batch_size_ + 1;
 }
 
-absl::StatusOr<Batch> DataReader::Get(int64_t index) const {
+absl::StatusOr<int64_t> DataReader::BatchSize(int64_t index) const {
   if (index < 0 || index >= num_batches()) {
     return absl::OutOfRangeError(absl::StrCat(
         "batch: found index ", index, ", expected [0, ", num_batches(), ")"));
   }
+  return std::min(batch_size_, num_samples() - index * batch_size_);
+}
+
+absl::StatusOr<Batch> DataReader::Get(int64_t index) const {
+  INFLUENCE_ASSIGN_OR_RETURN(const int64_t size, BatchSize(index));
   const int64_t begin = index * batch_size_;
-  const int64_t end = begin + std::min(batch_size_, num_samples() - begin);
+  const int64_t end = begin + size;
   Batch batch;
   for (const std::unique_ptr<DataArray>& input : data_->inputs) {
     INFLUENCE_ASSIGN_OR_RETURN(at::Tensor x,

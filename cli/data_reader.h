@@ -52,6 +52,7 @@ class DataReader : public BatchSequence {
 
   // New tensors, which the caller may change.
   absl::StatusOr<Batch> Get(int64_t index) const override;
+  absl::StatusOr<int64_t> BatchSize(int64_t index) const override;
 
   int64_t batch_size() const { return batch_size_; }
 

@@ -37,6 +37,9 @@ class DataSet : public BatchSequence {
   int64_t num_batches() const override { return reader_.num_batches(); }
   int64_t num_samples() const override { return reader_.num_samples(); }
   absl::StatusOr<Batch> Get(int64_t index) const override;
+  absl::StatusOr<int64_t> BatchSize(int64_t index) const override {
+    return reader_.BatchSize(index);
+  }
 
   // The same in batches of `batch_size` >= 1 samples.
   absl::StatusOr<std::shared_ptr<const DataSet>> WithBatchSize(

@@ -13,6 +13,11 @@
 
 namespace influence {
 
+absl::StatusOr<int64_t> BatchSequence::BatchSize(int64_t index) const {
+  INFLUENCE_ASSIGN_OR_RETURN(const Batch batch, Get(index));
+  return batch.size();
+}
+
 absl::StatusOr<TensorBatchSequence> TensorBatchSequence::Create(
     Batch data, int64_t batch_size) {
   INFLUENCE_RETURN_IF_ERROR(ValidateBatch(data));
@@ -30,13 +35,18 @@ int64_t TensorBatchSequence::num_batches() const {
   return (data_.size() + batch_size_ - 1) / batch_size_;
 }
 
-absl::StatusOr<Batch> TensorBatchSequence::Get(int64_t index) const {
+absl::StatusOr<int64_t> TensorBatchSequence::BatchSize(int64_t index) const {
   if (index < 0 || index >= num_batches()) {
     return absl::OutOfRangeError(absl::StrCat(
         "batch: found index ", index, ", expected [0, ", num_batches(), ")"));
   }
+  return std::min(batch_size_, data_.size() - index * batch_size_);
+}
+
+absl::StatusOr<Batch> TensorBatchSequence::Get(int64_t index) const {
+  INFLUENCE_ASSIGN_OR_RETURN(const int64_t size, BatchSize(index));
   const int64_t begin = index * batch_size_;
-  return SliceBatch(data_, begin, std::min(begin + batch_size_, data_.size()));
+  return SliceBatch(data_, begin, begin + size);
 }
 
 OneBatchSequence::OneBatchSequence(std::shared_ptr<const BatchSequence> data,

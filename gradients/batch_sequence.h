@@ -25,6 +25,10 @@ class BatchSequence {
   // Batch `index` in [0, num_batches()); the samples keep their order.
   // kOutOfRange for another index; reading errors as they come.
   virtual absl::StatusOr<Batch> Get(int64_t index) const = 0;
+
+  // The number of samples of batch `index`; errors as of Get(), which this
+  // calls unless the implementation knows better.
+  virtual absl::StatusOr<int64_t> BatchSize(int64_t index) const;
 };
 
 // Tensors in memory, cut into batches of `batch_size` samples (the last one may
@@ -38,6 +42,7 @@ class TensorBatchSequence : public BatchSequence {
   int64_t num_batches() const override;
   int64_t num_samples() const override { return data_.size(); }
   absl::StatusOr<Batch> Get(int64_t index) const override;
+  absl::StatusOr<int64_t> BatchSize(int64_t index) const override;
 
  private:
   TensorBatchSequence(Batch data, int64_t batch_size);
