@@ -8,6 +8,7 @@
 #include "ATen/ops/zeros.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/communicator.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "base/validators.h"
@@ -18,7 +19,8 @@ namespace influence {
 
 absl::StatusOr<at::Tensor> GaussNewtonDiagonal(const GradientProvider& provider,
                                                const BatchSequence& data,
-                                               ProgressReporter* progress) {
+                                               ProgressReporter* progress,
+                                               Communicator* communicator) {
   if (data.num_samples() < 1) {
     return absl::InvalidArgumentError(
         "data: found no samples, expected at least one");
@@ -27,19 +29,21 @@ absl::StatusOr<at::Tensor> GaussNewtonDiagonal(const GradientProvider& provider,
       "Gauss-Newton diagonal", [&]() -> absl::StatusOr<at::Tensor> {
         at::NoGradGuard no_grad;
         at::Tensor sum = at::zeros({provider.num_parameters()}, at::kDouble);
-        int64_t num_samples = 0;
-        ProgressStage stage(progress, "diagonal", data.num_batches(),
+        const RankShare mine = ShareOf(data.num_batches(), communicator);
+        ProgressStage stage(progress, "diagonal", mine.end - mine.begin,
                             "batches");
-        for (int64_t i = 0; i < data.num_batches(); ++i) {
+        for (int64_t i = mine.begin; i < mine.end; ++i) {
           INFLUENCE_ASSIGN_OR_RETURN(Batch batch, data.Get(i));
           INFLUENCE_ASSIGN_OR_RETURN(FactoredGradients grads,
                                      provider.FactoredGrads(batch));
           INFLUENCE_ASSIGN_OR_RETURN(at::Tensor squares, grads.SumOfSquares());
           sum.add_(squares);
-          num_samples += batch.size();
           stage.Advance();
         }
-        return sum.div_(static_cast<double>(num_samples));
+        if (communicator != nullptr) {
+          INFLUENCE_RETURN_IF_ERROR(communicator->AllReduceSum(sum));
+        }
+        return sum.div_(static_cast<double>(data.num_samples()));
       });
 }
 

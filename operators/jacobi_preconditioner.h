@@ -12,6 +12,7 @@
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/statusor.h"
+#include "base/communicator.h"
 #include "base/progress.h"
 #include "gradients/batch_sequence.h"
 #include "gradients/gradient_provider.h"
@@ -22,10 +23,11 @@ namespace influence {
 // mean_n g_n^2 entry by entry, float64 [P], for the parameters of the
 // provider's selection: one gradient pass over the data, from factors, never
 // [N, P]. Tells `progress` (may be null) after each batch. kInvalidArgument if
-// the data has no samples.
+// the data has no samples. With a communicator the ranks share the batches out:
+// collective, the same result on all.
 absl::StatusOr<at::Tensor> GaussNewtonDiagonal(
     const GradientProvider& provider, const BatchSequence& data,
-    ProgressReporter* progress = nullptr);
+    ProgressReporter* progress = nullptr, Communicator* communicator = nullptr);
 
 // Immutable and thread-safe. Memory: 8 P bytes.
 class JacobiPreconditioner : public Operator {
