@@ -11,11 +11,13 @@
 #include "base/torch_boundary.h"
 #include "base/validators.h"
 #include "operators/conjugate_gradient.h"
+#include "operators/dense_curvature.h"
 #include "operators/dense_operator.h"
 #include "operators/jacobi_preconditioner.h"
 #include "operators/kept_curvature_operator.h"
 #include "operators/nystroem.h"
 #include "operators/nystroem_preconditioner.h"
+#include "operators/rank_average.h"
 #include "operators/shifted_operator.h"
 
 namespace influence {
@@ -126,6 +128,12 @@ std::vector<BlockReport> CgInfluence::report() const {
   return report;
 }
 
+bool CgInfluence::solves_together() const {
+  return std::any_of(fitted_.begin(), fitted_.end(), [](const Block& block) {
+    return block.products != nullptr && block.products->is_shared();
+  });
+}
+
 std::vector<bool> CgInfluence::formed() const {
   std::vector<bool> formed;
   for (const Block& block : fitted_) {
@@ -140,15 +148,19 @@ CgInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
   INFLUENCE_ASSIGN_OR_RETURN(
       FittedRegularization regularization,
       FitRegularization(options_.regularization, blocks(), [&] {
-        return AutoRegularization(provider(), blocks(), *data);
+        return AutoRegularization(provider(), blocks(), *data,
+                                  options_.communicator.get());
       }));
   const std::vector<bool> which =
       BlocksToForm(options_.products, blocks(), /*num_matrices=*/1,
                    std::min(options_.max_iterations, kUsualIterations));
+  DenseCurvatureOptions forming;
+  forming.num_threads = options_.products.num_threads;
+  forming.communicator = options_.communicator;
   INFLUENCE_ASSIGN_OR_RETURN(
       std::vector<at::Tensor> curvatures,
       FormSelectedBlocks(options_.curvature, provider(), blocks(), which, *data,
-                         options_.products.num_threads, progress));
+                         forming, progress));
   std::vector<Block> fitted(which.size());
   for (size_t b = 0; b < fitted.size(); ++b) {
     fitted[b].curvature = std::move(curvatures[b]);
@@ -175,12 +187,10 @@ absl::Status CgInfluence::SetProducts(
   for (size_t b = 0; b < fitted.size(); ++b) {
     if (fitted[b].curvature.defined()) continue;
     INFLUENCE_ASSIGN_OR_RETURN(
-        std::shared_ptr<const GradientProvider> restricted,
-        provider().Restrict(blocks().blocks()[b].parameters));
-    INFLUENCE_ASSIGN_OR_RETURN(
         fitted[b].products,
-        KeptCurvatureOperator::Create(options_.curvature, std::move(restricted),
-                                      data, options));
+        KeepCurvatureProducts(options_.curvature, provider(),
+                              blocks().blocks()[b], {data}, options,
+                              options_.communicator));
   }
   return absl::OkStatus();
 }
@@ -190,7 +200,7 @@ absl::StatusOr<std::shared_ptr<const Operator>> CgInfluence::CurvatureOperator(
   if (block.curvature.defined()) {
     return DenseOperator::Create(block.curvature, regularization);
   }
-  return ShiftedOperator::Create(block.products, regularization);
+  return ShiftedOperator::Create(block.products->op(0), regularization);
 }
 
 at::ScalarType CgInfluence::Dtype(const Block& block) const {
@@ -205,7 +215,8 @@ absl::Status CgInfluence::SetPreconditioners(
         const std::shared_ptr<const GradientProvider> restricted,
         provider().Restrict(blocks().parameters()));
     INFLUENCE_ASSIGN_OR_RETURN(
-        at::Tensor diagonal, GaussNewtonDiagonal(*restricted, *data, progress));
+        at::Tensor diagonal, GaussNewtonDiagonal(*restricted, *data, progress,
+                                                 options_.communicator.get()));
     INFLUENCE_ASSIGN_OR_RETURN(std::vector<at::Tensor> parts,
                                blocks().Split(diagonal));
     for (size_t b = 0; b < fitted.size(); ++b) {
@@ -228,7 +239,11 @@ absl::Status CgInfluence::SetPreconditioners(
     if (options_.curvature != Curvature::kHessian) {
       options.num_definiteness_products = 0;
     }
-    absl::StatusOr<LowRank> sketch = NystroemEigenpairs(*c, options);
+    const auto find = [&] { return NystroemEigenpairs(*c, options); };
+    absl::StatusOr<LowRank> sketch =
+        fitted[b].products == nullptr
+            ? find()
+            : LeadEigenpairs(*fitted[b].products, find);
     if (!sketch.ok()) return InBlock(block.name, sketch.status());
     INFLUENCE_RETURN_IF_ERROR(CatchTorch("sketch", [&] {
       // In the layout that it is stored in.
@@ -269,7 +284,10 @@ CgInfluence::MakeOperators(const std::vector<Block>& fitted,
     };
     absl::StatusOr<std::shared_ptr<const ConjugateGradient>> cg = make();
     if (!cg.ok()) return InBlock(blocks().blocks()[b].name, cg.status());
-    operators.push_back(*std::move(cg));
+    operators.push_back(
+        fitted[b].products == nullptr
+            ? *std::move(cg)
+            : RankAverage::Led(fitted[b].products, *std::move(cg)));
   }
   return operators;
 }
@@ -327,7 +345,8 @@ absl::StatusOr<FittedState> CgInfluence::DoExportState() const {
 absl::StatusOr<std::unique_ptr<CgInfluence>> CgInfluence::Restore(
     std::shared_ptr<const GradientProvider> provider, const FittedState& state,
     const std::shared_ptr<const BatchSequence>& data,
-    std::optional<PerSampleFunction> query_function) {
+    std::optional<PerSampleFunction> query_function,
+    std::shared_ptr<Communicator> communicator) {
   if (provider == nullptr) {
     return absl::InvalidArgumentError("provider: is null");
   }
@@ -335,6 +354,7 @@ absl::StatusOr<std::unique_ptr<CgInfluence>> CgInfluence::Restore(
                              BlocksOfState(state, kMethod, provider->model()));
   CgInfluenceOptions options;
   options.query_function = std::move(query_function);
+  options.communicator = std::move(communicator);
   INFLUENCE_ASSIGN_OR_RETURN(const std::string curvature,
                              OptionOfState(state, kCurvatureOption));
   INFLUENCE_ASSIGN_OR_RETURN(options.curvature, ParseCurvature(curvature));

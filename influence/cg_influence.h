@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "base/communicator.h"
 #include "base/progress.h"
 #include "gradients/batch_sequence.h"
 #include "gradients/gradient_provider.h"
@@ -27,6 +28,7 @@
 #include "operators/curvature.h"
 #include "operators/low_rank.h"
 #include "operators/operator.h"
+#include "operators/rank_average.h"
 
 namespace influence {
 
@@ -66,9 +68,14 @@ struct CgInfluenceOptions {
   // P_b products against min(max_iterations, 32) products a query, and solves
   // run in float64.
   CurvatureProductsOptions products;
+
+  // Of the processes that fit and solve together, with each its part of the
+  // data; null for a process alone. See solves_together().
+  std::shared_ptr<Communicator> communicator = nullptr;
 };
 
-// Thread-safe after Fit(). Solves report how they ended by query
+// Thread-safe after Fit(), unless it solves_together(): with ranks, where a
+// block is not formed. Solves report how they ended by query
 // (PreparedQueries::solve_reports(), InfluenceFactorsWithReports()). Memory
 // after the fit: 8 P_b^2 bytes of a block whose curvature is formed; for the
 // others together, half a gigabyte of what KeptCurvatureOperator keeps, or the
@@ -84,14 +91,17 @@ class CgInfluence : public ComposableInfluence {
   // From ExportState(). `data` is the training data of the fit, and may be null
   // if every block's curvature was formed. kInvalidArgument if the state is of
   // another method or does not fit the model, or the data is missing or has
-  // another number of samples.
+  // another number of samples. `communicator`: as of the options.
   static absl::StatusOr<std::unique_ptr<CgInfluence>> Restore(
       std::shared_ptr<const GradientProvider> provider,
       const FittedState& state,
       const std::shared_ptr<const BatchSequence>& data = nullptr,
-      std::optional<PerSampleFunction> query_function = std::nullopt);
+      std::optional<PerSampleFunction> query_function = std::nullopt,
+      std::shared_ptr<Communicator> communicator = nullptr);
 
-  bool is_thread_safe() const override { return true; }
+  bool is_thread_safe() const override { return !solves_together(); }
+
+  bool solves_together() const override;
 
   std::vector<BlockReport> report() const override;
 
@@ -122,10 +132,10 @@ class CgInfluence : public ComposableInfluence {
  private:
   // What does not depend on the regularization.
   struct Block {
-    at::Tensor curvature;                      // Undefined unless formed.
-    std::shared_ptr<const Operator> products;  // Unless formed.
-    at::Tensor diagonal;                       // With kJacobi.
-    std::optional<LowRank> sketch;             // With kNystroem.
+    at::Tensor curvature;                         // Undefined unless formed.
+    std::shared_ptr<const RankAverage> products;  // Unless formed.
+    at::Tensor diagonal;                          // With kJacobi.
+    std::optional<LowRank> sketch;                // With kNystroem.
   };
 
   CgInfluence(std::shared_ptr<const GradientProvider> provider,

@@ -7,9 +7,15 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/communicator.h"
 #include "base/status_macros.h"
+#include "base/torch_boundary.h"
 #include "gradients/model.h"
+#include "gradients/sample_range.h"
 #include "operators/dense_curvature.h"
+#include "operators/kept_curvature_operator.h"
+#include "operators/low_rank.h"
+#include "operators/rank_average.h"
 
 namespace influence {
 
@@ -56,7 +62,8 @@ std::vector<bool> BlocksToForm(const CurvatureProductsOptions& options,
 absl::StatusOr<std::vector<at::Tensor>> FormSelectedBlocks(
     Curvature curvature, const GradientProvider& provider,
     const ParameterBlocks& blocks, const std::vector<bool>& which,
-    const BatchSequence& data, int num_threads, ProgressReporter* progress) {
+    const BatchSequence& data, const DenseCurvatureOptions& options,
+    ProgressReporter* progress) {
   std::vector<at::Tensor> matrices(which.size());
   std::vector<ParameterGroup> groups;
   std::vector<size_t> selected;
@@ -74,8 +81,6 @@ absl::StatusOr<std::vector<at::Tensor>> FormSelectedBlocks(
   INFLUENCE_ASSIGN_OR_RETURN(
       const ParameterBlocks part,
       ParameterBlocks::CreateCustom(provider.model(), groups));
-  DenseCurvatureOptions options;
-  options.num_threads = num_threads;
   INFLUENCE_ASSIGN_OR_RETURN(
       std::vector<at::Tensor> formed,
       FormDenseCurvature(curvature, provider, part, data, options, progress));
@@ -83,6 +88,46 @@ absl::StatusOr<std::vector<at::Tensor>> FormSelectedBlocks(
     matrices[selected[i]] = std::move(formed[i]);
   }
   return matrices;
+}
+
+absl::StatusOr<std::shared_ptr<const RankAverage>> KeepCurvatureProducts(
+    Curvature curvature, const GradientProvider& provider,
+    const ParameterBlock& block,
+    const std::vector<std::shared_ptr<const BatchSequence>>& data,
+    const KeptCurvatureOptions& options,
+    std::shared_ptr<Communicator> communicator) {
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const std::shared_ptr<const GradientProvider> restricted,
+      provider.Restrict(block.parameters));
+  std::vector<RankAverage::Part> parts;
+  for (const std::shared_ptr<const BatchSequence>& whole : data) {
+    INFLUENCE_ASSIGN_OR_RETURN(std::shared_ptr<const BatchSequence> mine,
+                               SamplesOfRank(whole, communicator.get()));
+    RankAverage::Part part;
+    part.num_samples = mine->num_samples();
+    if (part.num_samples > 0) {
+      INFLUENCE_ASSIGN_OR_RETURN(
+          part.op, KeptCurvatureOperator::Create(curvature, restricted,
+                                                 std::move(mine), options));
+    }
+    parts.push_back(std::move(part));
+  }
+  return RankAverage::Create(std::move(communicator), block.size,
+                             std::move(parts));
+}
+
+absl::StatusOr<LowRank> LeadEigenpairs(
+    const RankAverage& average,
+    absl::FunctionRef<absl::StatusOr<LowRank>()> find) {
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const RankAverage::Tensors found,
+      average.LeadTensors([&]() -> absl::StatusOr<RankAverage::Tensors> {
+        INFLUENCE_ASSIGN_OR_RETURN(const LowRank pairs, find());
+        return RankAverage::Tensors{pairs.u.t().contiguous(), pairs.d};
+      }));
+  return CatchTorch("eigenpairs", [&]() -> absl::StatusOr<LowRank> {
+    return LowRank{found[0].t(), found[1]};
+  });
 }
 
 }  // namespace influence

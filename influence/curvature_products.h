@@ -1,7 +1,8 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 //
 // How iterative methods take products with the curvature of a block: with the
-// formed matrix, or from the model and the data at every product.
+// formed matrix, or from the model and the data at every product. The ranks of
+// a job share the data out.
 #ifndef INFLUENCE_INFLUENCE_CURVATURE_PRODUCTS_H_
 #define INFLUENCE_INFLUENCE_CURVATURE_PRODUCTS_H_
 
@@ -10,14 +11,20 @@
 #include <vector>
 
 #include "ATen/core/Tensor.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/communicator.h"
 #include "base/progress.h"
 #include "gradients/batch.h"
 #include "gradients/batch_sequence.h"
 #include "gradients/gradient_provider.h"
 #include "gradients/parameter_blocks.h"
 #include "operators/curvature.h"
+#include "operators/dense_curvature.h"
+#include "operators/kept_curvature_operator.h"
+#include "operators/low_rank.h"
+#include "operators/rank_average.h"
 
 namespace influence {
 
@@ -54,8 +61,25 @@ std::vector<bool> BlocksToForm(const CurvatureProductsOptions& options,
 absl::StatusOr<std::vector<at::Tensor>> FormSelectedBlocks(
     Curvature curvature, const GradientProvider& provider,
     const ParameterBlocks& blocks, const std::vector<bool>& which,
-    const BatchSequence& data, int num_threads,
+    const BatchSequence& data, const DenseCurvatureOptions& options = {},
     ProgressReporter* progress = nullptr);
+
+// Products with the curvature of `block` over each of `data`, an operator each,
+// of which every rank keeps the part of its samples (KeptCurvatureOperator)
+// within memory_limit bytes for each. Collective; communicator: null for a
+// process alone.
+absl::StatusOr<std::shared_ptr<const RankAverage>> KeepCurvatureProducts(
+    Curvature curvature, const GradientProvider& provider,
+    const ParameterBlock& block,
+    const std::vector<std::shared_ptr<const BatchSequence>>& data,
+    const KeptCurvatureOptions& options,
+    std::shared_ptr<Communicator> communicator);
+
+// What `find` finds with products of `average` (RankAverage::LeadTensors()), on
+// all ranks; U in memory as k contiguous rows.
+absl::StatusOr<LowRank> LeadEigenpairs(
+    const RankAverage& average,
+    absl::FunctionRef<absl::StatusOr<LowRank>()> find);
 
 }  // namespace influence
 

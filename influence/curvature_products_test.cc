@@ -69,7 +69,7 @@ TEST_F(CurvatureProductsTest, FormsTheSelectedBlocksAlone) {
   INFLUENCE_ASSERT_OK_AND_ASSIGN(
       std::vector<at::Tensor> matrices,
       FormSelectedBlocks(Curvature::kGaussNewton, *provider_, Layers(),
-                         {false, true}, data, 1));
+                         {false, true}, data));
   ASSERT_EQ(matrices.size(), 2);
   EXPECT_FALSE(matrices[0].defined());
   const at::Tensor dense = DenseGaussNewton(*provider_, batch);

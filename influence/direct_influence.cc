@@ -93,7 +93,8 @@ DirectInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
       FitRegularization(options_.regularization, blocks(), [&] {
         return options_.curvature == Curvature::kGaussNewton
                    ? AutoRegularizationFromGaussNewton(blocks(), curvatures)
-                   : AutoRegularization(provider(), blocks(), *data);
+                   : AutoRegularization(provider(), blocks(), *data,
+                                        options_.communicator.get());
       }));
   INFLUENCE_ASSIGN_OR_RETURN(
       inverses_, Factorize(std::move(curvatures), regularization.values));

@@ -8,6 +8,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/status_macros.h"
+#include "gradients/sample_range.h"
+#include "operators/inverse_harmonic_mean_operator.h"
+#include "operators/rank_average.h"
 
 namespace influence {
 namespace {
@@ -55,43 +58,58 @@ InverseHarmonicMeanInfluence::InverseHarmonicMeanInfluence(
                           options.query_function),
       options_(std::move(options)) {}
 
+bool InverseHarmonicMeanInfluence::solves_together() const {
+  return is_fitted() && options_.communicator != nullptr &&
+         options_.communicator->size() > 1;
+}
+
 std::vector<BlockReport> InverseHarmonicMeanInfluence::report() const {
   std::vector<BlockReport> report;
-  for (size_t b = 0; b < means_.size(); ++b) {
+  for (size_t b = 0; b < regularization_.values.size(); ++b) {
     const ParameterBlock& block = blocks().blocks()[b];
     report.push_back(
-        {block.name, block.size, means_[b]->regularization(), std::nullopt});
+        {block.name, block.size, regularization_.values[b], std::nullopt});
   }
   return report;
 }
 
-std::vector<std::shared_ptr<const Operator>>
-InverseHarmonicMeanInfluence::Operators() const {
-  return {means_.begin(), means_.end()};
-}
-
-absl::Status InverseHarmonicMeanInfluence::SetMeans(
+absl::StatusOr<std::shared_ptr<const KeptGradients>>
+InverseHarmonicMeanInfluence::KeepGradients(
     std::shared_ptr<const BatchSequence> data,
-    const std::vector<double>& values, ProgressReporter* progress) {
+    ProgressReporter* progress) const {
   INFLUENCE_ASSIGN_OR_RETURN(std::shared_ptr<const GradientProvider> restricted,
                              provider().Restrict(blocks().parameters()));
   INFLUENCE_ASSIGN_OR_RETURN(
-      const auto gradients,
-      KeptGradients::Create(std::move(restricted), std::move(data),
-                            options_.gradients, progress));
-  std::vector<std::shared_ptr<const InverseHarmonicMeanOperator>> means;
+      std::shared_ptr<const BatchSequence> mine,
+      SamplesOfRank(std::move(data), options_.communicator.get()));
+  if (mine->num_samples() == 0) return nullptr;
+  return KeptGradients::Create(std::move(restricted), std::move(mine),
+                               options_.gradients, progress);
+}
+
+absl::StatusOr<std::vector<std::shared_ptr<const Operator>>>
+InverseHarmonicMeanInfluence::MakeOperators(
+    const std::shared_ptr<const KeptGradients>& gradients,
+    const std::vector<double>& regularization) const {
+  std::vector<std::shared_ptr<const Operator>> operators;
   int64_t position = 0;
-  for (size_t b = 0; b < values.size(); ++b) {
+  for (size_t b = 0; b < regularization.size(); ++b) {
     const ParameterBlock& block = blocks().blocks()[b];
     std::vector<int64_t> positions(block.parameters.size());
     for (int64_t& p : positions) p = position++;
-    auto mean = InverseHarmonicMeanOperator::Create(
-        gradients, std::move(positions), values[b]);
-    if (!mean.ok()) return InBlock(block.name, mean.status());
-    means.push_back(*std::move(mean));
+    RankAverage::Part part;
+    if (gradients != nullptr) {
+      auto mean = InverseHarmonicMeanOperator::Create(
+          gradients, std::move(positions), regularization[b]);
+      if (!mean.ok()) return InBlock(block.name, mean.status());
+      part = {*std::move(mean), gradients->num_samples()};
+    }
+    INFLUENCE_ASSIGN_OR_RETURN(
+        const std::shared_ptr<const RankAverage> average,
+        RankAverage::Create(options_.communicator, block.size, {part}));
+    operators.push_back(RankAverage::Led(average, average->op(0)));
   }
-  means_ = std::move(means);
-  return absl::OkStatus();
+  return operators;
 }
 
 absl::StatusOr<std::vector<std::shared_ptr<const Operator>>>
@@ -100,12 +118,17 @@ InverseHarmonicMeanInfluence::FitOperators(
   INFLUENCE_ASSIGN_OR_RETURN(
       FittedRegularization regularization,
       FitRegularization(options_.regularization, blocks(), [&] {
-        return AutoRegularization(provider(), blocks(), *data);
+        return AutoRegularization(provider(), blocks(), *data,
+                                  options_.communicator.get());
       }));
-  INFLUENCE_RETURN_IF_ERROR(
-      SetMeans(std::move(data), regularization.values, progress));
+  INFLUENCE_ASSIGN_OR_RETURN(std::shared_ptr<const KeptGradients> gradients,
+                             KeepGradients(std::move(data), progress));
+  INFLUENCE_ASSIGN_OR_RETURN(
+      std::vector<std::shared_ptr<const Operator>> operators,
+      MakeOperators(gradients, regularization.values));
+  gradients_ = std::move(gradients);
   regularization_ = std::move(regularization);
-  return Operators();
+  return operators;
 }
 
 absl::StatusOr<std::unique_ptr<ComposableInfluence>>
@@ -119,16 +142,12 @@ InverseHarmonicMeanInfluence::WithRegularization(
   std::unique_ptr<InverseHarmonicMeanInfluence> other(
       new InverseHarmonicMeanInfluence(*this));
   other->options_.regularization = regularization;
-  for (size_t b = 0; b < means_.size(); ++b) {
-    auto mean = means_[b]->WithRegularization(refitted.values[b]);
-    if (!mean.ok()) {
-      return InBlock(blocks().blocks()[b].name, mean.status());
-    }
-    other->means_[b] = *std::move(mean);
-  }
+  INFLUENCE_ASSIGN_OR_RETURN(
+      std::vector<std::shared_ptr<const Operator>> operators,
+      MakeOperators(gradients_, refitted.values));
   other->regularization_ = std::move(refitted);
   INFLUENCE_RETURN_IF_ERROR(
-      other->SetOperators(other->Operators(), num_fitted_samples()));
+      other->SetOperators(std::move(operators), num_fitted_samples()));
   return other;
 }
 
@@ -145,7 +164,8 @@ absl::StatusOr<std::unique_ptr<InverseHarmonicMeanInfluence>>
 InverseHarmonicMeanInfluence::Restore(
     std::shared_ptr<const GradientProvider> provider, const FittedState& state,
     std::shared_ptr<const BatchSequence> data,
-    std::optional<PerSampleFunction> query_function) {
+    std::optional<PerSampleFunction> query_function,
+    std::shared_ptr<Communicator> communicator) {
   if (provider == nullptr || data == nullptr) {
     return absl::InvalidArgumentError(provider == nullptr ? "provider: is null"
                                                           : "data: is null");
@@ -162,14 +182,19 @@ InverseHarmonicMeanInfluence::Restore(
   }
   InverseHarmonicMeanInfluenceOptions options;
   options.query_function = std::move(query_function);
+  options.communicator = std::move(communicator);
   INFLUENCE_ASSIGN_OR_RETURN(
       std::unique_ptr<InverseHarmonicMeanInfluence> influence,
       Create(std::move(provider), std::move(blocks), options));
-  INFLUENCE_RETURN_IF_ERROR(
-      influence->SetMeans(std::move(data), regularization.values, nullptr));
+  INFLUENCE_ASSIGN_OR_RETURN(influence->gradients_,
+                             influence->KeepGradients(std::move(data),
+                                                      /*progress=*/nullptr));
+  INFLUENCE_ASSIGN_OR_RETURN(
+      std::vector<std::shared_ptr<const Operator>> operators,
+      influence->MakeOperators(influence->gradients_, regularization.values));
   influence->regularization_ = std::move(regularization);
-  INFLUENCE_RETURN_IF_ERROR(influence->SetOperators(influence->Operators(),
-                                                    state.num_fitted_samples));
+  INFLUENCE_RETURN_IF_ERROR(
+      influence->SetOperators(std::move(operators), state.num_fitted_samples));
   return influence;
 }
 

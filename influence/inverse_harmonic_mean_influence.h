@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/communicator.h"
 #include "base/progress.h"
 #include "gradients/batch_sequence.h"
 #include "gradients/gradient_provider.h"
@@ -21,7 +22,6 @@
 #include "influence/composable_influence.h"
 #include "influence/fitted_state.h"
 #include "influence/regularization.h"
-#include "operators/inverse_harmonic_mean_operator.h"
 #include "operators/kept_gradients.h"
 #include "operators/operator.h"
 
@@ -34,6 +34,10 @@ struct InverseHarmonicMeanInfluenceOptions {
   std::optional<PerSampleFunction> query_function;
 
   KeptGradientsOptions gradients;  // Of the training data.
+
+  // Of the processes that keep and meet the gradients together, with each its
+  // part of the data; null for a process alone. See solves_together().
+  std::shared_ptr<Communicator> communicator = nullptr;
 };
 
 // Fit() takes the gradients of the training data as factors (a pass, and one
@@ -41,7 +45,8 @@ struct InverseHarmonicMeanInfluenceOptions {
 // of M queries then take the Gram matrices of operators/
 // inverse_harmonic_mean_operator.h, or the transformed queries, 4 N M P
 // operations, whichever costs less. Where the factors do not fit the data are
-// read again, once a block, for each set of queries. Thread-safe after Fit().
+// read again, once a block, for each set of queries. Thread-safe after Fit(),
+// unless it solves_together(): with ranks, which transform queries.
 class InverseHarmonicMeanInfluence : public ComposableInfluence {
  public:
   // kInvalidArgument if `provider` is null or the regularization does not fit
@@ -52,13 +57,17 @@ class InverseHarmonicMeanInfluence : public ComposableInfluence {
 
   // From ExportState() and the data of the fit, whose gradients are taken
   // again. kInvalidArgument if the state is of another method or does not fit
-  // the model, or the data have another number of samples.
+  // the model, or the data have another number of samples. `communicator`: as
+  // of the options.
   static absl::StatusOr<std::unique_ptr<InverseHarmonicMeanInfluence>> Restore(
       std::shared_ptr<const GradientProvider> provider,
       const FittedState& state, std::shared_ptr<const BatchSequence> data,
-      std::optional<PerSampleFunction> query_function = std::nullopt);
+      std::optional<PerSampleFunction> query_function = std::nullopt,
+      std::shared_ptr<Communicator> communicator = nullptr);
 
-  bool is_thread_safe() const override { return true; }
+  bool is_thread_safe() const override { return !solves_together(); }
+
+  bool solves_together() const override;
 
   std::vector<BlockReport> report() const override;
 
@@ -81,16 +90,19 @@ class InverseHarmonicMeanInfluence : public ComposableInfluence {
                                InverseHarmonicMeanInfluenceOptions options);
   InverseHarmonicMeanInfluence(const InverseHarmonicMeanInfluence&) = default;
 
-  // Takes the gradients and makes the operators.
-  absl::Status SetMeans(std::shared_ptr<const BatchSequence> data,
-                        const std::vector<double>& values,
-                        ProgressReporter* progress);
+  // The gradients of this rank's samples; null where it has none.
+  absl::StatusOr<std::shared_ptr<const KeptGradients>> KeepGradients(
+      std::shared_ptr<const BatchSequence> data,
+      ProgressReporter* progress) const;
 
-  std::vector<std::shared_ptr<const Operator>> Operators() const;
+  // An operator for each block.
+  absl::StatusOr<std::vector<std::shared_ptr<const Operator>>> MakeOperators(
+      const std::shared_ptr<const KeptGradients>& gradients,
+      const std::vector<double>& regularization) const;
 
   InverseHarmonicMeanInfluenceOptions options_;
   FittedRegularization regularization_;
-  std::vector<std::shared_ptr<const InverseHarmonicMeanOperator>> means_;
+  std::shared_ptr<const KeptGradients> gradients_;
 };
 
 }  // namespace influence

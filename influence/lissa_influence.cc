@@ -8,12 +8,14 @@
 #include <utility>
 
 #include "ATen/ops/empty.h"
+#include "ATen/ops/full.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "base/validators.h"
 #include "gradients/batch.h"
+#include "operators/dense_curvature.h"
 #include "operators/dense_operator.h"
 #include "operators/kept_curvature_operator.h"
 #include "operators/shifted_operator.h"
@@ -82,6 +84,20 @@ std::vector<T> TensorVector(const at::Tensor& tensor) {
   return {data, data + values.numel()};
 }
 
+// The scale that Lissa::Create() estimates with products of `average`.
+absl::StatusOr<double> LeadScale(const RankAverage& average,
+                                 const std::vector<LissaBatch>& batches,
+                                 const LissaOptions& options) {
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const RankAverage::Tensors scale,
+      average.LeadTensors([&]() -> absl::StatusOr<RankAverage::Tensors> {
+        INFLUENCE_ASSIGN_OR_RETURN(const std::shared_ptr<const Lissa> lissa,
+                                   Lissa::Create(batches, options));
+        return RankAverage::Tensors{at::full({}, lissa->scale(), at::kDouble)};
+      }));
+  return scale[0].item<double>();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<LissaInfluence>> LissaInfluence::Create(
@@ -124,6 +140,14 @@ std::vector<double> LissaInfluence::scales() const {
   return scales;
 }
 
+bool LissaInfluence::solves_together() const {
+  return !inverses_.empty() &&
+         std::any_of(products_.begin(), products_.end(),
+                     [](const std::shared_ptr<const RankAverage>& products) {
+                       return products != nullptr && products->is_shared();
+                     });
+}
+
 std::vector<bool> LissaInfluence::formed() const {
   std::vector<bool> formed;
   for (const at::Tensor& curvature : curvatures_) {
@@ -141,7 +165,8 @@ LissaInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
   INFLUENCE_ASSIGN_OR_RETURN(
       fit.regularization_,
       FitRegularization(options_.regularization, blocks(), [&] {
-        return AutoRegularization(provider(), blocks(), *data);
+        return AutoRegularization(provider(), blocks(), *data,
+                                  options_.communicator.get());
       }));
   const auto num_batches = static_cast<int64_t>(fit.batch_sizes_.size());
   const std::vector<bool> which =
@@ -149,13 +174,16 @@ LissaInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
                    std::min(options_.max_iterations, kUsualIterations));
   fit.curvatures_.assign(which.size(), at::Tensor());
   const bool any = std::find(which.begin(), which.end(), true) != which.end();
+  DenseCurvatureOptions forming;
+  forming.num_threads = options_.products.num_threads;
+  forming.communicator = options_.communicator;
   ProgressStage stage(progress, "curvature", any ? num_batches : 0, "batches");
   for (int64_t t = 0; any && t < num_batches; ++t) {
     const OneBatchSequence batch(data, t, fit.batch_sizes_[t]);
     INFLUENCE_ASSIGN_OR_RETURN(
         std::vector<at::Tensor> of_batch,
         FormSelectedBlocks(options_.curvature, provider(), blocks(), which,
-                           batch, options_.products.num_threads));
+                           batch, forming));
     INFLUENCE_RETURN_IF_ERROR(CatchTorch("curvatures", [&] {
       for (size_t b = 0; b < which.size(); ++b) {
         if (!which[b]) continue;
@@ -178,8 +206,17 @@ LissaInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
   products_ = std::move(fit.products_);
   inverses_ = std::move(fit.inverses_);
   regularization_ = std::move(fit.regularization_);
-  return std::vector<std::shared_ptr<const Operator>>(inverses_.begin(),
-                                                      inverses_.end());
+  return Operators();
+}
+
+std::vector<std::shared_ptr<const Operator>> LissaInfluence::Operators() const {
+  std::vector<std::shared_ptr<const Operator>> operators;
+  for (size_t b = 0; b < inverses_.size(); ++b) {
+    operators.push_back(products_[b] == nullptr
+                            ? inverses_[b]
+                            : RankAverage::Led(products_[b], inverses_[b]));
+  }
+  return operators;
 }
 
 absl::Status LissaInfluence::SetProducts(
@@ -191,21 +228,17 @@ absl::Status LissaInfluence::SetProducts(
       batch_sizes_.size());
   KeptCurvatureOptions options;
   options.memory_limit /= std::max<int64_t>(1, num_operators);
+  std::vector<std::shared_ptr<const BatchSequence>> batches;
+  for (size_t t = 0; t < batch_sizes_.size(); ++t) {
+    batches.push_back(std::make_shared<const OneBatchSequence>(
+        data, static_cast<int64_t>(t), batch_sizes_[t]));
+  }
   for (size_t b = 0; b < curvatures_.size(); ++b) {
     if (curvatures_[b].defined()) continue;
     INFLUENCE_ASSIGN_OR_RETURN(
-        const std::shared_ptr<const GradientProvider> restricted,
-        provider().Restrict(blocks().blocks()[b].parameters));
-    for (size_t t = 0; t < batch_sizes_.size(); ++t) {
-      INFLUENCE_ASSIGN_OR_RETURN(
-          std::shared_ptr<const Operator> products,
-          KeptCurvatureOperator::Create(
-              options_.curvature, restricted,
-              std::make_shared<const OneBatchSequence>(
-                  data, static_cast<int64_t>(t), batch_sizes_[t]),
-              options));
-      products_[b].push_back(std::move(products));
-    }
+        products_[b], KeepCurvatureProducts(options_.curvature, provider(),
+                                            blocks().blocks()[b], batches,
+                                            options, options_.communicator));
   }
   return absl::OkStatus();
 }
@@ -226,7 +259,8 @@ LissaInfluence::MakeOperators(const std::vector<double>& regularization,
               DenseOperator::Create(curvatures_[b][index], regularization[b]));
         } else {
           INFLUENCE_ASSIGN_OR_RETURN(
-              a, ShiftedOperator::Create(products_[b][t], regularization[b]));
+              a,
+              ShiftedOperator::Create(products_[b]->op(t), regularization[b]));
         }
         batches.push_back({std::move(a), batch_sizes_[t]});
       }
@@ -238,6 +272,10 @@ LissaInfluence::MakeOperators(const std::vector<double>& regularization,
       options.relative_tolerance = options_.relative_tolerance;
       options.seed = options_.seed;
       options.dtype = provider().model().dtype();
+      if (products_[b] != nullptr && !options.scale.has_value()) {
+        INFLUENCE_ASSIGN_OR_RETURN(options.scale,
+                                   LeadScale(*products_[b], batches, options));
+      }
       return Lissa::Create(std::move(batches), options);
     };
     absl::StatusOr<std::shared_ptr<const Lissa>> inverse = make();
@@ -253,9 +291,7 @@ absl::Status LissaInfluence::SetInverses(
     std::vector<std::shared_ptr<const Lissa>> inverses,
     int64_t num_fitted_samples) {
   inverses_ = std::move(inverses);
-  return SetOperators(std::vector<std::shared_ptr<const Operator>>(
-                          inverses_.begin(), inverses_.end()),
-                      num_fitted_samples);
+  return SetOperators(Operators(), num_fitted_samples);
 }
 
 absl::StatusOr<std::unique_ptr<ComposableInfluence>>
@@ -305,7 +341,8 @@ absl::StatusOr<FittedState> LissaInfluence::DoExportState() const {
 absl::StatusOr<std::unique_ptr<LissaInfluence>> LissaInfluence::Restore(
     std::shared_ptr<const GradientProvider> provider, const FittedState& state,
     const std::shared_ptr<const BatchSequence>& data,
-    std::optional<PerSampleFunction> query_function) {
+    std::optional<PerSampleFunction> query_function,
+    std::shared_ptr<Communicator> communicator) {
   if (provider == nullptr) {
     return absl::InvalidArgumentError("provider: is null");
   }
@@ -313,6 +350,7 @@ absl::StatusOr<std::unique_ptr<LissaInfluence>> LissaInfluence::Restore(
                              BlocksOfState(state, kMethod, provider->model()));
   LissaInfluenceOptions options;
   options.query_function = std::move(query_function);
+  options.communicator = std::move(communicator);
   INFLUENCE_ASSIGN_OR_RETURN(const std::string curvature,
                              OptionOfState(state, kCurvatureOption));
   INFLUENCE_ASSIGN_OR_RETURN(options.curvature, ParseCurvature(curvature));

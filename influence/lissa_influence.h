@@ -15,6 +15,7 @@
 #include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/communicator.h"
 #include "base/progress.h"
 #include "gradients/batch_sequence.h"
 #include "gradients/gradient_provider.h"
@@ -27,6 +28,7 @@
 #include "operators/curvature.h"
 #include "operators/lissa.h"
 #include "operators/operator.h"
+#include "operators/rank_average.h"
 
 namespace influence {
 
@@ -49,9 +51,14 @@ struct LissaInfluenceOptions {
   // are taken as a matrix a batch, of P_b products each, against
   // min(max_iterations, 200) products a query.
   CurvatureProductsOptions products;
+
+  // Of the processes that fit and solve together, with each its part of every
+  // batch; null for a process alone. See solves_together().
+  std::shared_ptr<Communicator> communicator = nullptr;
 };
 
-// Thread-safe after Fit(). Solves report how they ended by query, with remarks
+// Thread-safe after Fit(), unless it solves_together(): with ranks, where a
+// block is not formed. Solves report how they ended by query, with remarks
 // where a scale was doubled (PreparedQueries::solve_reports(),
 // InfluenceFactorsWithReports()). Memory after the fit: P_b^2 scalars of the
 // model's dtype a batch for each block that is formed; for the others together,
@@ -67,14 +74,18 @@ class LissaInfluence : public ComposableInfluence {
   // From ExportState(). `data` is the training data of the fit in the same
   // batches, and may be null if every block's curvatures were formed.
   // kInvalidArgument if the state is of another method or does not fit the
-  // model, or the data is missing or in other batches.
+  // model, or the data is missing or in other batches. `communicator`: as of
+  // the options.
   static absl::StatusOr<std::unique_ptr<LissaInfluence>> Restore(
       std::shared_ptr<const GradientProvider> provider,
       const FittedState& state,
       const std::shared_ptr<const BatchSequence>& data = nullptr,
-      std::optional<PerSampleFunction> query_function = std::nullopt);
+      std::optional<PerSampleFunction> query_function = std::nullopt,
+      std::shared_ptr<Communicator> communicator = nullptr);
 
-  bool is_thread_safe() const override { return true; }
+  bool is_thread_safe() const override { return !solves_together(); }
+
+  bool solves_together() const override;
 
   // The remarks state the scale.
   std::vector<BlockReport> report() const override;
@@ -120,6 +131,9 @@ class LissaInfluence : public ComposableInfluence {
       const std::vector<double>& regularization,
       const std::vector<double>& scales = {}) const;
 
+  // inverses_, led where the ranks solve together.
+  std::vector<std::shared_ptr<const Operator>> Operators() const;
+
   // As SetOperators().
   absl::Status SetInverses(std::vector<std::shared_ptr<const Lissa>> inverses,
                            int64_t num_fitted_samples);
@@ -128,8 +142,8 @@ class LissaInfluence : public ComposableInfluence {
   std::vector<int64_t> batch_sizes_;
   std::vector<at::Tensor> curvatures_;  // [T, P_b, P_b]; undefined if not
                                         // formed.
-  // With C_t, by block and batch; none for a block that is formed.
-  std::vector<std::vector<std::shared_ptr<const Operator>>> products_;
+  // With C_t, by block and, within, by batch; null for a block that is formed.
+  std::vector<std::shared_ptr<const RankAverage>> products_;
   std::vector<std::shared_ptr<const Lissa>> inverses_;
   FittedRegularization regularization_;
 };

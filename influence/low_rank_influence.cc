@@ -13,7 +13,9 @@
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "influence/curvature_products.h"
+#include "operators/dense_curvature.h"
 #include "operators/kept_curvature_operator.h"
+#include "operators/rank_average.h"
 
 namespace influence {
 namespace {
@@ -137,7 +139,8 @@ LowRankInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
   INFLUENCE_ASSIGN_OR_RETURN(
       FittedRegularization regularization,
       FitRegularization(options_.regularization, blocks(), [&] {
-        return AutoRegularization(provider(), blocks(), *data);
+        return AutoRegularization(provider(), blocks(), *data,
+                                  options_.communicator.get());
       }));
   const size_t num_blocks = blocks().blocks().size();
   std::vector<bool> dense(num_blocks);
@@ -147,10 +150,13 @@ LowRankInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
     dense[b] = options_.rank >= size || PrefersDense(options_.rank, size);
     if (!dense[b]) ++num_sparse;
   }
+  DenseCurvatureOptions forming;
+  forming.num_threads = options_.num_threads;
+  forming.communicator = options_.communicator;
   INFLUENCE_ASSIGN_OR_RETURN(
       const std::vector<at::Tensor> matrices,
       FormSelectedBlocks(curvature_, provider(), blocks(), dense, *data,
-                         options_.num_threads, progress));
+                         forming, progress));
   ProgressStage stage(progress, "eigenpairs", num_sparse, "blocks");
   std::vector<LowRank> pairs;
   for (size_t b = 0; b < num_blocks; ++b) {
@@ -161,12 +167,11 @@ LowRankInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
       found = DensePairs(matrices[b], rank);
     } else {
       INFLUENCE_ASSIGN_OR_RETURN(
-          std::shared_ptr<const GradientProvider> restricted,
-          provider().Restrict(block.parameters));
-      INFLUENCE_ASSIGN_OR_RETURN(const auto c,
-                                 KeptCurvatureOperator::Create(
-                                     curvature_, std::move(restricted), data));
-      found = OperatorPairs(*c, rank);
+          const std::shared_ptr<const RankAverage> c,
+          KeepCurvatureProducts(curvature_, provider(), block, {data},
+                                KeptCurvatureOptions(), options_.communicator));
+      found =
+          LeadEigenpairs(*c, [&] { return OperatorPairs(*c->op(0), rank); });
       stage.Advance();
     }
     if (!found.ok()) return InBlock(block.name, found.status());

@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "base/communicator.h"
 #include "base/progress.h"
 #include "gradients/batch_sequence.h"
 #include "gradients/gradient_provider.h"
@@ -48,6 +49,10 @@ struct LowRankInfluenceOptions {
   std::optional<PerSampleFunction> query_function;
 
   int num_threads = 0;  // Of Fit(), as in DenseCurvatureOptions.
+
+  // Of the processes that fit together, with each its part of the data; null
+  // for a process alone.
+  std::shared_ptr<Communicator> communicator = nullptr;
 };
 
 // Thread-safe after Fit(). Memory after it: U, k P numbers of the model's

@@ -7,11 +7,13 @@
 #include <memory>
 
 #include "ATen/core/Tensor.h"
+#include "ATen/ops/from_blob.h"
 #include "absl/status/status.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "base/communicator.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "base/validators.h"
@@ -135,12 +137,13 @@ std::string Regularization::ToString() const {
 
 absl::StatusOr<std::vector<double>> AutoRegularization(
     const GradientProvider& provider, const ParameterBlocks& blocks,
-    const BatchSequence& data) {
+    const BatchSequence& data, Communicator* communicator) {
   INFLUENCE_ASSIGN_OR_RETURN(std::shared_ptr<const GradientProvider> restricted,
                              provider.Restrict(blocks.parameters()));
   std::vector<double> sums(blocks.blocks().size(), 0.0);
-  int64_t num_samples = 0;
-  for (int64_t i = 0; i < data.num_batches(); ++i) {
+  double num_samples = 0;
+  const RankShare mine = ShareOf(data.num_batches(), communicator);
+  for (int64_t i = mine.begin; i < mine.end; ++i) {
     INFLUENCE_ASSIGN_OR_RETURN(Batch batch, data.Get(i));
     INFLUENCE_ASSIGN_OR_RETURN(FactoredGradients grads,
                                restricted->FactoredGrads(batch));
@@ -158,7 +161,16 @@ absl::StatusOr<std::vector<double>> AutoRegularization(
           }));
       sums[b] += sum;
     }
-    num_samples += batch.size();
+    num_samples += static_cast<double>(batch.size());
+  }
+  if (communicator != nullptr) {
+    sums.push_back(num_samples);
+    INFLUENCE_RETURN_IF_ERROR(CatchTorch("squared norms", [&] {
+      return communicator->AllReduceSum(at::from_blob(
+          sums.data(), {static_cast<int64_t>(sums.size())}, at::kDouble));
+    }));
+    num_samples = sums.back();
+    sums.pop_back();
   }
   if (num_samples < 1) {
     return absl::InvalidArgumentError(
@@ -167,8 +179,7 @@ absl::StatusOr<std::vector<double>> AutoRegularization(
   for (size_t b = 0; b < sums.size(); ++b) {
     const ParameterBlock& block = blocks.blocks()[b];
     INFLUENCE_ASSIGN_OR_RETURN(
-        sums[b],
-        FromMeanSquaredNorm(block, sums[b] / static_cast<double>(num_samples)));
+        sums[b], FromMeanSquaredNorm(block, sums[b] / num_samples));
   }
   return sums;
 }

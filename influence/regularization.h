@@ -14,6 +14,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "base/communicator.h"
 #include "gradients/batch_sequence.h"
 #include "gradients/gradient_provider.h"
 #include "gradients/parameter_blocks.h"
@@ -59,10 +60,11 @@ class Regularization {
 // `data` with their own labels: a tenth of the mean diagonal entry of the
 // Gauss-Newton matrix. One gradient pass; `provider` gives model and loss, its
 // selection does not matter. kInvalidArgument, naming the block and asking for
-// a value, where it is 0.
+// a value, where it is 0. With a communicator the ranks share the batches out:
+// collective, the same result on all.
 absl::StatusOr<std::vector<double>> AutoRegularization(
     const GradientProvider& provider, const ParameterBlocks& blocks,
-    const BatchSequence& data);
+    const BatchSequence& data, Communicator* communicator = nullptr);
 
 // The same from mean_n |g_n,block|^2, a value per block, where the fit has it.
 absl::StatusOr<std::vector<double>> AutoRegularizationFromMeanSquaredNorms(

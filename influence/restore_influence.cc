@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/communicator.h"
 #include "base/status_macros.h"
 #include "influence/arnoldi_influence.h"
 #include "influence/cg_influence.h"
@@ -23,11 +24,13 @@ namespace {
 using Provider = std::shared_ptr<const GradientProvider>;
 using Data = std::shared_ptr<const BatchSequence>;
 using QueryFunction = std::optional<PerSampleFunction>;
+using Ranks = std::shared_ptr<Communicator>;
 using Result = absl::StatusOr<std::unique_ptr<ComposableInfluence>>;
 
 struct Method {
   bool takes_data;
-  Result (*restore)(Provider, const FittedState&, const Data&, QueryFunction);
+  Result (*restore)(Provider, const FittedState&, const Data&, QueryFunction,
+                    Ranks);
 };
 
 // Of a method whose state holds all that it solves with.
@@ -35,7 +38,7 @@ template <typename Influence>
 Method WithoutData() {
   return {/*takes_data=*/false,
           [](Provider provider, const FittedState& state, const Data& /*data*/,
-             QueryFunction query_function) -> Result {
+             QueryFunction query_function, Ranks /*communicator*/) -> Result {
             return Influence::Restore(std::move(provider), state,
                                       std::move(query_function));
           }};
@@ -46,9 +49,10 @@ template <typename Influence>
 Method WithData() {
   return {/*takes_data=*/true,
           [](Provider provider, const FittedState& state, const Data& data,
-             QueryFunction query_function) -> Result {
+             QueryFunction query_function, Ranks communicator) -> Result {
             return Influence::Restore(std::move(provider), state, data,
-                                      std::move(query_function));
+                                      std::move(query_function),
+                                      std::move(communicator));
           }};
 }
 
@@ -84,7 +88,8 @@ bool RestoringTakesData(const std::string& method) {
 absl::StatusOr<std::unique_ptr<ComposableInfluence>> RestoreInfluence(
     const FittedState& state, std::shared_ptr<const GradientProvider> provider,
     const std::shared_ptr<const BatchSequence>& data,
-    std::optional<PerSampleFunction> query_function) {
+    std::optional<PerSampleFunction> query_function,
+    std::shared_ptr<Communicator> communicator) {
   const auto found = Methods().find(state.method);
   if (found == Methods().end()) {
     return absl::NotFoundError(absl::StrCat(
@@ -95,7 +100,8 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>> RestoreInfluence(
     return absl::InvalidArgumentError("provider: is null");
   }
   return found->second.restore(std::move(provider), state, data,
-                               std::move(query_function));
+                               std::move(query_function),
+                               std::move(communicator));
 }
 
 }  // namespace influence

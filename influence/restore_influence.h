@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "base/communicator.h"
 #include "gradients/batch_sequence.h"
 #include "gradients/gradient_provider.h"
 #include "gradients/per_sample_function.h"
@@ -29,7 +30,8 @@ bool RestoringTakesData(const std::string& method);
 // where model and batches are the same. provider: of the model and the training
 // loss that were fitted. data: the training data that were fitted; null, or not
 // looked at, where not RestoringTakesData(). query_function: as of the method's
-// Create().
+// Create(). communicator: of the ranks that share the data out, as in the
+// method's options; collective then.
 //
 // kNotFound, listing the known ones, if there is no such method;
 // kInvalidArgument if `provider` is null; errors of the method's Restore(), as
@@ -38,7 +40,8 @@ bool RestoringTakesData(const std::string& method);
 absl::StatusOr<std::unique_ptr<ComposableInfluence>> RestoreInfluence(
     const FittedState& state, std::shared_ptr<const GradientProvider> provider,
     const std::shared_ptr<const BatchSequence>& data = nullptr,
-    std::optional<PerSampleFunction> query_function = std::nullopt);
+    std::optional<PerSampleFunction> query_function = std::nullopt,
+    std::shared_ptr<Communicator> communicator = nullptr);
 
 }  // namespace influence
 

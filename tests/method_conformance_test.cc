@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <utility>
@@ -20,7 +21,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "base/communicator.h"
 #include "base/status_macros.h"
+#include "base/thread_team.h"
 #include "gmock/gmock.h"
 #include "gradients/batch.h"
 #include "gradients/batch_sequence.h"
@@ -127,6 +130,51 @@ class MethodConformanceTest : public testing::TestWithParam<Conformance> {
   Batch train_ = Problem().train();
   Batch test_ = Problem().test();
 };
+
+// Ranks that share the training data, in batches that they divide unevenly:
+// the numbers of a process alone, fitted and restored, for every rank.
+TEST_P(MethodConformanceTest, RanksGiveTheNumbersOfOneProcess) {
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      const auto alone, Fitted(With(kRegularization), Data(/*batch_size=*/4)));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor expected,
+                                 alone->Influences(test_, train_));
+  const double rounding = kRounding * expected.abs().max().item<double>();
+  for (const int size : {2, 3}) {
+    SCOPED_TRACE(size);
+    INFLUENCE_ASSERT_OK(FirstError(
+        RunThreadTeam(size, [&](Communicator& communicator) -> absl::Status {
+          InfluenceMethod together = With(kRegularization);
+          together.communicator = std::shared_ptr<Communicator>(
+              std::shared_ptr<void>(), &communicator);
+          INFLUENCE_ASSIGN_OR_RETURN(const auto influence,
+                                     Fitted(together, Data(/*batch_size=*/4)));
+          EXPECT_NE(influence->solves_together(), influence->is_thread_safe());
+          EXPECT_EQ(influence->num_fitted_samples(),
+                    alone->num_fitted_samples());
+          INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor scores,
+                                     influence->Influences(test_, train_));
+          EXPECT_THAT(scores, TensorNear(expected, rounding));
+
+          INFLUENCE_ASSIGN_OR_RETURN(const FittedState state,
+                                     influence->ExportState());
+          INFLUENCE_ASSIGN_OR_RETURN(
+              const auto restored,
+              RestoreInfluence(state, provider_, Data(/*batch_size=*/4),
+                               std::nullopt, together.communicator));
+          EXPECT_EQ(restored->solves_together(), influence->solves_together());
+          INFLUENCE_ASSIGN_OR_RETURN(const auto queries,
+                                     restored->PrepareQueries(test_));
+          // Not collective any more: each rank as often as it likes.
+          for (int i = 0; i <= communicator.rank(); ++i) {
+            INFLUENCE_ASSIGN_OR_RETURN(
+                const at::Tensor again,
+                queries->Influences(train_, InfluenceMode::kUp, /*input=*/0));
+            EXPECT_THAT(again, TensorNear(expected, rounding));
+          }
+          return absl::OkStatus();
+        })));
+  }
+}
 
 // Linear, symmetric, equal to the dense matrix column by column, wrong shapes
 // refused.

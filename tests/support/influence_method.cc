@@ -73,6 +73,7 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>> CreateInfluence(
     options.curvature = method.curvature;
     options.regularization = method.regularization;
     options.query_function = method.query_function;
+    options.communicator = method.communicator;
     return DirectInfluence::Create(provider, std::move(blocks), options);
   }
   if (method.method == "cg") {
@@ -80,6 +81,7 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>> CreateInfluence(
     options.curvature = method.curvature;
     options.regularization = method.regularization;
     options.query_function = method.query_function;
+    options.communicator = method.communicator;
     options.relative_tolerance = method.relative_tolerance;
     options.max_iterations = method.max_iterations;
     options.products.kind = Products(method);
@@ -92,6 +94,7 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>> CreateInfluence(
     options.curvature = method.curvature;
     options.regularization = method.regularization;
     options.query_function = method.query_function;
+    options.communicator = method.communicator;
     options.scale = method.scale;
     options.dampen = method.dampen;
     options.relative_tolerance = method.relative_tolerance;
@@ -105,6 +108,7 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>> CreateInfluence(
     options.curvature = method.curvature;
     options.regularization = method.regularization;
     options.query_function = method.query_function;
+    options.communicator = method.communicator;
     options.rank = method.rank == 0 ? blocks.size() : method.rank;
     options.seed = method.seed;
     INFLUENCE_ASSIGN_OR_RETURN(options.low_rank_inverse,
@@ -118,6 +122,7 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>> CreateInfluence(
     InverseHarmonicMeanInfluenceOptions options;
     options.regularization = method.regularization;
     options.query_function = method.query_function;
+    options.communicator = method.communicator;
     return InverseHarmonicMeanInfluence::Create(provider, std::move(blocks),
                                                 options);
   }
@@ -130,6 +135,7 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>> CreateInfluence(
                                ParseUncoveredPolicy(method.uncovered));
     options.regularization = method.regularization;
     options.query_function = method.query_function;
+    options.communicator = method.communicator;
     options.seed = method.seed;
     return KroneckerInfluence::Create(provider, options);
   }

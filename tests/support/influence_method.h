@@ -10,6 +10,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "base/communicator.h"
 #include "gradients/gradient_provider.h"
 #include "gradients/parameter_blocks.h"
 #include "gradients/per_sample_function.h"
@@ -50,6 +51,9 @@ struct InfluenceMethod {
   std::string uncovered = "diagonal";
 
   uint64_t seed = 0;
+
+  // Of the ranks that fit and solve together; null for a process alone.
+  std::shared_ptr<Communicator> communicator = nullptr;
 
   bool is_low_rank() const {
     return method == "arnoldi" || method == "nystroem";
