@@ -60,16 +60,19 @@ class CounterTileSchedule : public TileSchedule {
   std::atomic<int64_t> next_ = 0;
 };
 
-// Shard i of n: tiles i - 1, i - 1 + n, i - 1 + 2 n, ..., so that the shards of
-// an array of jobs cover all tiles, none twice, whenever and wherever they run.
-// A shard's tiles lie in every row (or in every n / columns-th): each shard
-// prepares the queries of all these rows.
+// Shard i of n: runs i - 1, i - 1 + n, i - 1 + 2 n, ... of run_length tiles
+// each (the last may be shorter), so that the shards of an array of jobs cover
+// all tiles, none twice, whenever and wherever they run. Runs of one tile lie
+// in every row (or in every n / columns-th), and each shard prepares the
+// queries of all these rows; the number of columns gives a shard whole rows.
 class ShardTileSchedule : public TileSchedule {
  public:
   // kInvalidArgument naming "shard", with both numbers, unless 1 <= shard <=
-  // num_shards. `num_tiles` as of CounterTileSchedule.
+  // num_shards, or "run_length" if that is < 1. `num_tiles` as of
+  // CounterTileSchedule.
   static absl::StatusOr<std::unique_ptr<ShardTileSchedule>> Create(
-      int64_t num_tiles, int64_t shard, int64_t num_shards);
+      int64_t num_tiles, int64_t shard, int64_t num_shards,
+      int64_t run_length = 1);
 
   absl::StatusOr<std::optional<int64_t>> Next() override;
   std::optional<int64_t> After(int64_t tile) const override;
@@ -78,11 +81,16 @@ class ShardTileSchedule : public TileSchedule {
   int64_t num_tiles() const;
 
  private:
-  ShardTileSchedule(int64_t num_tiles, int64_t shard, int64_t num_shards);
+  ShardTileSchedule(int64_t num_tiles, int64_t shard, int64_t num_shards,
+                    int64_t run_length);
+
+  // The shard's tile number `index`, from 0; beyond the end if there is none.
+  int64_t TileOf(int64_t index) const;
 
   const int64_t num_tiles_;  // Of all shards.
-  const int64_t first_;
+  const int64_t first_run_;
   const int64_t num_shards_;
+  const int64_t run_length_;
   std::atomic<int64_t> next_ = 0;  // How many were handed out.
 };
 

@@ -114,6 +114,46 @@ TEST(ShardTileScheduleTest, ShardsCoverAllTilesOnce) {
   }
 }
 
+TEST(ShardTileScheduleTest, TakesEveryNthRun) {
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      const std::unique_ptr<ShardTileSchedule> two,
+      ShardTileSchedule::Create(14, 2, 3, /*run_length=*/2));
+  EXPECT_EQ(two->num_tiles(), 4);
+  EXPECT_THAT(Foreseen(*two), ElementsAre(2, 3, 8, 9));
+  EXPECT_THAT(Rest(*two), ElementsAre(2, 3, 8, 9));
+}
+
+TEST(ShardTileScheduleTest, RunsCoverAllTilesOnce) {
+  for (const int64_t run_length : {1, 2, 3, 7}) {
+    for (const int64_t num_tiles : {0, 1, 6, 7, 20}) {
+      for (const int64_t num_shards : {1, 2, 3, 5}) {
+        SCOPED_TRACE(absl::StrCat(num_tiles, " tiles in runs of ", run_length,
+                                  ", ", num_shards, " shards"));
+        std::vector<int64_t> all;
+        for (int64_t shard = 1; shard <= num_shards; ++shard) {
+          INFLUENCE_ASSERT_OK_AND_ASSIGN(
+              const std::unique_ptr<ShardTileSchedule> schedule,
+              ShardTileSchedule::Create(num_tiles, shard, num_shards,
+                                        run_length));
+          const std::vector<int64_t> foreseen = Foreseen(*schedule);
+          const std::vector<int64_t> tiles = Rest(*schedule);
+          EXPECT_EQ(foreseen, tiles);
+          EXPECT_EQ(schedule->num_tiles(), tiles.size());
+          for (const int64_t tile : tiles) {
+            EXPECT_EQ(tile / run_length % num_shards, shard - 1);
+          }
+          all.insert(all.end(), tiles.begin(), tiles.end());
+        }
+        std::sort(all.begin(), all.end());
+        ASSERT_EQ(all.size(), num_tiles);
+        for (int64_t tile = 0; tile < num_tiles; ++tile) {
+          EXPECT_EQ(all[tile], tile);
+        }
+      }
+    }
+  }
+}
+
 TEST(ShardTileScheduleTest, RefusesShardsThatDoNotExist) {
   for (const int64_t shard : {0, -1, 4}) {
     EXPECT_THAT(ShardTileSchedule::Create(10, shard, 3),
@@ -121,6 +161,9 @@ TEST(ShardTileScheduleTest, RefusesShardsThatDoNotExist) {
                          AllOf(HasSubstr("shard: found "),
                                HasSubstr(std::to_string(shard) + " of 3"))));
   }
+  EXPECT_THAT(ShardTileSchedule::Create(10, 1, 3, /*run_length=*/0),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("run_length: found 0")));
   EXPECT_THAT(ShardTileSchedule::Create(10, 1, 0),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("of 0")));
 }
