@@ -2,23 +2,30 @@
 #include "cli/batch_loop.h"
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "ATen/core/Tensor.h"
+#include "ATen/ops/from_blob.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/communicator.h"
 #include "base/process_memory.h"
 #include "base/progress.h"
 #include "base/status_macros.h"
+#include "base/torch_boundary.h"
+#include "calculators/tile_schedule.h"
 #include "cli/batch_probe.h"
 #include "cli/batch_sizes.h"
 #include "cli/console.h"
 #include "cli/data_set.h"
+#include "cli/job.h"
 #include "cli/options.h"
 #include "cli/plan_text.h"
 #include "cli/result_output.h"
@@ -77,28 +84,53 @@ std::string BatchLoop::Text() const {
                       PlanText(plan_, memory_limit_));
 }
 
+absl::StatusOr<std::vector<int64_t>> BatchLoop::DoneBatches(
+    const ResultOutput& output) const {
+  std::vector<int64_t> done(num_batches());
+  for (int64_t b = 0; b < num_batches(); ++b) {
+    done[b] = output.HasTile(0, {b * plan_.batch_size}) ? 1 : 0;
+  }
+  INFLUENCE_RETURN_IF_ERROR(CatchTorch("batches", [&] {
+    return Job()->Broadcast(
+        at::from_blob(done.data(), {num_batches()}, at::kLong), /*root=*/0);
+  }));
+  return done;
+}
+
 absl::Status BatchLoop::Run(
-    const std::string& stage, const ResultOutput& output,
-    ProgressReporter* progress,
-    absl::FunctionRef<absl::Status(int64_t batch, int64_t row)> write) const {
-  const int64_t size = plan_.batch_size;
-  const int64_t num_batches = (num_rows_ + size - 1) / size;
-  INFLUENCE_ASSIGN_OR_RETURN(const WorkShare share,
-                             ShareWork(options_, num_batches));
+    const std::string& stage, ResultOutput& output, ProgressReporter* progress,
+    bool together, double scale,
+    absl::FunctionRef<absl::StatusOr<BatchRows>(int64_t batch)> compute) const {
+  WorkShare share;
+  std::vector<int64_t> done;
+  if (together) {
+    share = {std::make_unique<CounterTileSchedule>(num_batches()),
+             num_batches()};
+    INFLUENCE_ASSIGN_OR_RETURN(done, DoneBatches(output));
+  } else {
+    INFLUENCE_ASSIGN_OR_RETURN(share, ShareWork(options_, num_batches()));
+  }
   ProgressStage bar(progress, stage, share.num_tiles, "batches");
   int64_t last_batch = -1;
   while (true) {
     INFLUENCE_ASSIGN_OR_RETURN(const std::optional<int64_t> batch,
                                share.schedule->Next());
-    const int64_t reached = batch.value_or(num_batches);
+    const int64_t reached = batch.value_or(num_batches());
     // Those in between are the others'.
     if (share.schedule->TellsProgressOfAll()) {
       bar.Advance(reached - last_batch - 1);
     }
     last_batch = reached;
     if (!batch.has_value()) return absl::OkStatus();
-    if (!output.HasTile(0, {*batch * size})) {
-      INFLUENCE_RETURN_IF_ERROR(write(*batch, *batch * size));
+    const int64_t row = *batch * plan_.batch_size;
+    if (together ? done[*batch] == 0 : !output.HasTile(0, {row})) {
+      INFLUENCE_ASSIGN_OR_RETURN(const BatchRows rows, compute(*batch));
+      if (!together || IsFirstRank()) {
+        INFLUENCE_RETURN_IF_ERROR(output.KeepSolves(*batch, rows.solves));
+        std::vector<int64_t> begin(rows.values.dim(), 0);
+        begin[0] = row;
+        INFLUENCE_RETURN_IF_ERROR(output.Write(0, begin, rows.values, scale));
+      }
     }
     bar.Advance();
   }
@@ -113,9 +145,7 @@ absl::Status BatchLoop::Finish(ResultSummary& summary, ResultOutput& output,
   summary.seconds = absl::ToDoubleSeconds(absl::Now() - start);
   summary.complete = !options_.shard.has_value() || output.IsWhole();
   if (summary.complete) {
-    const int64_t size = plan_.batch_size;
-    INFLUENCE_ASSIGN_OR_RETURN(summary.solves,
-                               output.Solves((num_rows_ + size - 1) / size));
+    INFLUENCE_ASSIGN_OR_RETURN(summary.solves, output.Solves(num_batches()));
     INFLUENCE_RETURN_IF_ERROR(output.Commit(ResultAttributes(summary)));
   }
   return TellSummary(summary, run, console);

@@ -8,7 +8,9 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "ATen/core/Tensor.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -22,9 +24,16 @@
 #include "cli/resume_guard.h"
 #include "cli/run_plan.h"
 #include "gradients/gradient_provider.h"
+#include "influence/prepared_queries.h"
 #include "nlohmann/json.hpp"
 
 namespace influence {
+
+// What a batch becomes.
+struct BatchRows {
+  at::Tensor values;  // A row a sample.
+  std::vector<BlockSolveReports> solves = {};
+};
 
 class BatchLoop {
  public:
@@ -41,14 +50,15 @@ class BatchLoop {
   int64_t batch_size() const { return plan_.batch_size; }
   const nlohmann::ordered_json& plan_json() const { return plan_json_; }
 
-  // Calls `write` for each batch of this shard, or that the job leaves to this
-  // rank, whose rows are not in array 0 of `output` yet, with its first row; a
-  // step of `progress` (may be null) for each of the shard, or of the job. Ends
-  // at the first error. Collective in a job, as is Finish().
-  absl::Status Run(
-      const std::string& stage, const ResultOutput& output,
-      ProgressReporter* progress,
-      absl::FunctionRef<absl::Status(int64_t batch, int64_t row)> write) const;
+  // Computes each batch of this shard, or that the job leaves to this rank,
+  // whose rows are not in array 0 of `output` yet, and writes `scale` times
+  // them; a step of `progress` (may be null) for each of the shard, or of the
+  // job. Ends at the first error. together: the ranks of the job compute every
+  // batch at a time, and the first writes. Collective in a job, as is Finish().
+  absl::Status Run(const std::string& stage, ResultOutput& output,
+                   ProgressReporter* progress, bool together, double scale,
+                   absl::FunctionRef<absl::StatusOr<BatchRows>(int64_t batch)>
+                       compute) const;
 
   // Commits `output` if no row is missing, and prints `summary`, which is
   // completed here.
@@ -58,6 +68,15 @@ class BatchLoop {
 
  private:
   BatchLoop() = default;
+
+  // Of the batches of this output, those that are there already; as the first
+  // rank sees it.
+  absl::StatusOr<std::vector<int64_t>> DoneBatches(
+      const ResultOutput& output) const;
+
+  int64_t num_batches() const {
+    return (num_rows_ + plan_.batch_size - 1) / plan_.batch_size;
+  }
 
   RunPlan plan_;
   nlohmann::ordered_json plan_json_ = nlohmann::ordered_json::object();

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
@@ -27,22 +26,20 @@
 #include "gradients/batch.h"
 #include "gradients/tensor_map.h"
 #include "influence/composable_influence.h"
-#include "influence/prepared_queries.h"
 
 namespace influence {
 namespace {
 
-// Factors of batch `b`, the blocks' side by side, from row `row` on.
-absl::Status WriteFactors(const OpenedMethod& opened, const DataSet& test,
-                          int64_t b, int64_t row, ResultOutput& output) {
+// Factors of batch `b`, the blocks' side by side.
+absl::StatusOr<BatchRows> FactorsOf(const OpenedMethod& opened,
+                                    const DataSet& test, int64_t b) {
   INFLUENCE_ASSIGN_OR_RETURN(const Batch batch, test.Get(b));
-  std::vector<BlockSolveReports> solves;
+  BatchRows rows;
   INFLUENCE_ASSIGN_OR_RETURN(
       const TensorMap by_block,
-      opened.influence->InfluenceFactorsWithReports(batch, &solves));
-  INFLUENCE_RETURN_IF_ERROR(output.KeepSolves(b, solves));
-  INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor factors, SideBySide(by_block));
-  return output.Write(0, {row, 0}, factors);
+      opened.influence->InfluenceFactorsWithReports(batch, &rows.solves));
+  INFLUENCE_ASSIGN_OR_RETURN(rows.values, SideBySide(by_block));
+  return rows;
 }
 
 absl::Status RunFactorsInto(ResultOutput& output, const FactorsOptions& options,
@@ -88,9 +85,8 @@ absl::Status RunFactorsInto(ResultOutput& output, const FactorsOptions& options,
 
   if (const absl::Status status =
           loop.Run("factors", output, console.Progress(),
-                   [&](int64_t batch, int64_t row) {
-                     return WriteFactors(opened, *test, batch, row, output);
-                   });
+                   opened.influence->solves_together(), /*scale=*/1,
+                   [&](int64_t b) { return FactorsOf(opened, *test, b); });
       !status.ok()) {
     return output.NameSource(status, opened.paths[0].second);
   }

@@ -127,13 +127,8 @@ absl::Status RunFit(const FitOptions& options, Console& console) {
   const absl::Time start = absl::Now();
   INFLUENCE_RETURN_IF_ERROR(RefuseToOverwriteInputs(
       options, {options.source.model, options.source.train}));
-  // One rank fits alone what ranks cannot fit together; the others then have
-  // nothing to do but to wait for it at the end of the job.
-  const bool is_alone = !FitsTogether(options.source.method.method);
-  if (is_alone && !IsFirstRank()) return absl::OkStatus();
-  INFLUENCE_ASSIGN_OR_RETURN(
-      const std::unique_ptr<OutputStore> store,
-      OutputStore::Open(options, kFittedStateFile, is_alone));
+  INFLUENCE_ASSIGN_OR_RETURN(const std::unique_ptr<OutputStore> store,
+                             OutputStore::Open(options, kFittedStateFile));
   return store->Explain(RunFitInto(*store, options, start, console));
 }
 

@@ -186,7 +186,7 @@ absl::Status AddInput(const std::string& role, const std::string& path,
 }
 
 // Batches of the fit: as large as memory allows, whatever is scored later, but
-// at least one for each rank that takes part.
+// at least one for each rank, unless the result depends on them.
 int64_t FitBatchSize(const DataSet& train, Method method,
                      int64_t num_parameters, int64_t item_size,
                      const RunOptions& run) {
@@ -199,8 +199,8 @@ int64_t FitBatchSize(const DataSet& train, Method method,
                         .values_per_score = 1},
                        run.batch_size)
           .train;
-  const int64_t ranks = FitsTogether(method) ? Job()->size() : 1;
-  if (run.batch_size.has_value()) return size;
+  if (run.batch_size.has_value() || method == Method::kLissa) return size;
+  const int64_t ranks = Job()->size();
   return std::min(size, (train.num_samples() + ranks - 1) / ranks);
 }
 
@@ -344,7 +344,8 @@ absl::StatusOr<OpenedMethod> OpenFitted(const FittedSource& source,
     INFLUENCE_ASSIGN_OR_RETURN(data, data->WithBatchSize(record.batch_size));
   }
   absl::StatusOr<std::unique_ptr<ComposableInfluence>> influence =
-      RestoreInfluence(loaded.state, provider, data, opened.query_function);
+      RestoreInfluence(loaded.state, provider, data, opened.query_function,
+                       Job());
   if (!influence.ok()) {
     return absl::Status(
         influence.status().code(),

@@ -55,6 +55,7 @@ absl::StatusOr<LowRankInfluenceOptions> LowRankOptionsOf(
   options.seed = source.seed;
   options.query_function = query_function;
   options.num_threads = run.num_threads.value_or(0);
+  options.communicator = Job();
   return options;
 }
 
@@ -88,6 +89,7 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>> Create(
                                  ParseCgPreconditioner(method.preconditioner));
       options.rank = method.rank;
       options.seed = source.seed;
+      options.communicator = Job();
       return CgInfluence::Create(std::move(provider), std::move(blocks),
                                  options);
     }
@@ -101,6 +103,7 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>> Create(
       options.max_iterations = method.max_iterations;
       options.relative_tolerance = method.tolerance;
       options.seed = source.seed;
+      options.communicator = Job();
       return LissaInfluence::Create(std::move(provider), std::move(blocks),
                                     options);
     }
@@ -135,6 +138,7 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>> Create(
       InverseHarmonicMeanInfluenceOptions options;
       options.regularization = method.regularization;
       options.query_function = query_function;
+      options.communicator = Job();
       return InverseHarmonicMeanInfluence::Create(std::move(provider),
                                                   std::move(blocks), options);
     }
@@ -200,11 +204,6 @@ absl::Status ExplainFitError(const std::string& file,
   }
   return absl::Status(status.code(),
                       absl::StrCat(file, ": ", status.message()));
-}
-
-bool FitsTogether(Method method) {
-  return method == Method::kDirect || method == Method::kKfac ||
-         method == Method::kEkfac;
 }
 
 bool KeepsFactors(Method method) {

@@ -41,9 +41,6 @@ int64_t KeptFactorBytes(std::optional<int64_t> memory_limit);
 absl::Status ExplainFitError(const std::string& file,
                              const absl::Status& status);
 
-// Do the ranks of a job share the work of its fit? Else each of them does all.
-bool FitsTogether(Method method);
-
 // Do the method's scores come from the queries' factors, which are worth
 // keeping while all of the training data pass by?
 bool KeepsFactors(Method method);

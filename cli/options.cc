@@ -602,11 +602,6 @@ absl::Status ParseTopK(const Arguments& arguments, ScoresOptions& options) {
   if (options.by_block) {
     return UsageError("--top-k", found, "nothing with --by-block");
   }
-  if (options.shard.has_value()) {
-    return UsageError("--top-k", found,
-                      "nothing with --shard: the strongest scores of a query "
-                      "are found in all of its tiles");
-  }
   if (absl::EndsWith(options.out, ".npy")) {
     return UsageError("--top-k",
                       absl::StrCat(found, " with --out ", Quoted(options.out)),

@@ -152,8 +152,7 @@ TEST(OptionsTest, TopKNeedsAStoreAndOneArrayOfScores) {
   ExpectUsageError(
       Parse(store + "7 --mode perturbation"),
       "--top-k: found '7', expected nothing with --mode perturbation");
-  ExpectUsageError(Parse(store + "7 --shard 1/2"),
-                   "--top-k: found '7', expected nothing with --shard");
+  EXPECT_EQ(Scores(store + "7 --shard 1/2").top_k, 7);
   ExpectUsageError(Parse(kScores, "--top-k 7"),
                    "--top-k: found '7' with --out 's.npy', expected a path "
                    "ending in .zarr");

@@ -60,17 +60,17 @@ absl::Status InWordsOfOptions(const OutputOptions& options,
 }
 
 absl::StatusOr<std::unique_ptr<OutputStore>> OutputStore::Open(
-    const OutputOptions& options, absl::string_view marker, bool is_alone) {
+    const OutputOptions& options, absl::string_view marker) {
   std::unique_ptr<OutputStore> store(new OutputStore(options));
-  if (absl::Status status = store->Open(marker, is_alone); !status.ok()) {
+  if (absl::Status status = store->Open(marker); !status.ok()) {
     return InWordsOfOptions(options, status);
   }
   return store;
 }
 
-absl::Status OutputStore::Open(absl::string_view marker, bool is_alone) {
+absl::Status OutputStore::Open(absl::string_view marker) {
   const std::shared_ptr<Communicator> job = Job();
-  if (is_alone || job->size() == 1) {
+  if (job->size() == 1) {
     return OpenAs(marker, options_.shard.has_value());
   }
   // One rank sees, like a process of its own, whether the place is free, and

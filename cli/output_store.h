@@ -27,11 +27,11 @@ class OutputStore {
   // (options.resume, options.shard), removed (options.overwrite, or nothing in
   // it that took time), or kAlreadyExists. `marker` as of ZarrStoreWriter.
   // Errors of a path that cannot be written to or already has something.
-  // Messages begin with the path. The ranks of a job share the store, unless
-  // `is_alone`, and all call this together.
+  // Messages begin with the path. The ranks of a job share the store, and all
+  // call this together.
   static absl::StatusOr<std::unique_ptr<OutputStore>> Open(
       const OutputOptions& options,
-      absl::string_view marker = kZarrMetadataFile, bool is_alone = false);
+      absl::string_view marker = kZarrMetadataFile);
 
   ZarrStoreWriter& writer() { return *writer_; }
   const ZarrStoreWriter& writer() const { return *writer_; }
@@ -46,7 +46,7 @@ class OutputStore {
  private:
   explicit OutputStore(const OutputOptions& options) : options_(options) {}
 
-  absl::Status Open(absl::string_view marker, bool is_alone);
+  absl::Status Open(absl::string_view marker);
 
   // As the only process that writes the store, or as one of several.
   absl::Status OpenAs(absl::string_view marker, bool shared);

@@ -87,6 +87,13 @@ absl::Status RefuseToOverwriteInputs(const OutputOptions& options,
 
 absl::StatusOr<std::unique_ptr<ResultOutput>> ResultOutput::Open(
     const OutputOptions& options) {
+  if (options.shard.has_value() && Job()->size() > 1) {
+    return UsageError(
+        "--shard",
+        absl::StrCat(options.shard->index, "/", options.shard->count, " for ",
+                     Job()->size(), " processes of one job"),
+        "one of the two");
+  }
   std::unique_ptr<ResultOutput> output(new ResultOutput(options));
   if (IsZarrPath(options.out)) {
     INFLUENCE_ASSIGN_OR_RETURN(output->store_, OutputStore::Open(options));

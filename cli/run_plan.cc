@@ -219,6 +219,7 @@ absl::StatusOr<RunPlan> MakePlan(const PlanProblem& given,
     fit_batch = std::min(fit_batch, *problem.most_fit_samples);
   }
   int64_t queries = ChooseBatchSizes(problem.sizes, problem.batch_size).queries;
+  queries = std::min(queries, problem.most_queries.value_or(queries));
   bool is_limited = false;
   while (true) {
     plan.fit_batch_size =

@@ -56,6 +56,10 @@ struct PlanProblem {
   std::optional<int64_t> most_fit_samples;
   std::optional<int64_t> most_samples;
 
+  // Queries that share a pass, at most: so that there are passes for all who
+  // share them out.
+  std::optional<int64_t> most_queries;
+
   int64_t fit_passes = 0;         // Of the fit, over the training data.
   int64_t method_bytes = 0;       // That it holds afterwards.
   int64_t kept_factor_bytes = 0;  // At most, between its passes.

@@ -13,21 +13,27 @@
 #include "ATen/core/Tensor.h"
 #include "ATen/ops/cat.h"
 #include "ATen/ops/empty.h"
+#include "ATen/ops/from_blob.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/communicator.h"
 #include "base/progress.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
+#include "calculators/distributed_tile_schedule.h"
 #include "calculators/tile_schedule.h"
 #include "calculators/tile_workers.h"
 #include "cli/solve_reports_json.h"
 #include "gradients/batch.h"
 #include "gradients/batch_sequence.h"
 #include "gradients/factored_gradients.h"
+#include "gradients/gradient_provider.h"
+#include "gradients/model.h"
 #include "gradients/tensor_map.h"
 #include "influence/composable_influence.h"
 #include "influence/influence_mode.h"
 #include "influence/prepared_queries.h"
+#include "nlohmann/json.hpp"
 
 namespace influence {
 namespace {
@@ -95,45 +101,96 @@ QueryGroups BatchesOfQueries(std::shared_ptr<const ComposableInfluence> model,
           }};
 }
 
+namespace {
+
+// What is known of a batch of queries whose rows of factors are at hand.
+using Reports = std::vector<BlockSolveReports>;
+
+// Solves for batch `batch` of `test` into `rows`, on this rank.
+absl::StatusOr<Reports> SolveForBatch(const ComposableInfluence& model,
+                                      const BatchSequence& test, int64_t batch,
+                                      const at::Tensor& rows) {
+  INFLUENCE_ASSIGN_OR_RETURN(const Batch queries, test.Get(batch));
+  Reports reports;
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const TensorMap by_block,
+      model.InfluenceFactorsWithReports(queries, &reports));
+  INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor factors, SideBySide(by_block));
+  INFLUENCE_RETURN_IF_ERROR(CatchTorch("factors", [&] {
+    rows.copy_(factors);
+    return absl::OkStatus();
+  }));
+  return reports;
+}
+
+// Sends what rank `owner` has made of a batch to the others. Collective.
+absl::Status SendBatch(Communicator& job, int owner, const at::Tensor& rows,
+                       Reports& reports) {
+  INFLUENCE_RETURN_IF_ERROR(job.Broadcast(rows, owner));
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const std::string text,
+      job.BroadcastText(SolveReportsJson(reports).dump(), owner));
+  reports = ParseSolveReports(
+      nlohmann::ordered_json::parse(text, nullptr, /*allow_exceptions=*/false));
+  return absl::OkStatus();
+}
+
+// The rows of the batches [begin, end) of `test`.
+absl::StatusOr<std::unique_ptr<const PreparedQueries>> SolveForGroup(
+    const std::shared_ptr<const ComposableInfluence>& model,
+    const BatchSequence& test, int64_t begin, int64_t end, Communicator* job) {
+  std::vector<int64_t> first_rows = {0};  // And the end of the last.
+  for (int64_t i = begin; i < end; ++i) {
+    INFLUENCE_ASSIGN_OR_RETURN(const int64_t size, test.BatchSize(i));
+    first_rows.push_back(first_rows.back() + size);
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(
+      at::Tensor factors,
+      CatchTorch("factors", [&]() -> absl::StatusOr<at::Tensor> {
+        return at::empty({first_rows.back(), model->num_parameters()},
+                         model->provider().model().dtype());
+      }));
+  const auto rows_of = [&](int64_t batch) {
+    const int64_t first = first_rows[batch - begin];
+    return factors.narrow(0, first, first_rows[batch - begin + 1] - first);
+  };
+  const int ranks = job == nullptr ? 1 : job->size();
+  const bool takes_turns = ranks > 1 && !model->solves_together();
+  const auto owner_of = [&](int64_t batch) {
+    return static_cast<int>((batch - begin) % ranks);
+  };
+  std::vector<Reports> by_batch(end - begin);
+  for (int64_t i = begin; i < end; ++i) {
+    if (takes_turns && owner_of(i) != job->rank()) continue;
+    INFLUENCE_ASSIGN_OR_RETURN(by_batch[i - begin],
+                               SolveForBatch(*model, test, i, rows_of(i)));
+  }
+  Reports reports;
+  for (int64_t i = begin; i < end; ++i) {
+    if (takes_turns) {
+      INFLUENCE_RETURN_IF_ERROR(
+          SendBatch(*job, owner_of(i), rows_of(i), by_batch[i - begin]));
+    }
+    AppendReports(by_batch[i - begin], reports);
+  }
+  return std::make_unique<const FactorQueries>(model, std::move(factors),
+                                               std::move(reports));
+}
+
+}  // namespace
+
 QueryGroups GroupsOfFactors(std::shared_ptr<const ComposableInfluence> model,
                             std::shared_ptr<const BatchSequence> test,
-                            int64_t size) {
+                            int64_t size, Communicator* job) {
   const int64_t num_groups = (test->num_batches() + size - 1) / size;
-  return {
-      num_groups,
-      [model = std::move(model), test = std::move(test), size](int64_t group)
-          -> absl::StatusOr<std::unique_ptr<const PreparedQueries>> {
-        at::Tensor factors;  // Of the whole group, filled batch by batch.
-        int64_t row = 0;
-        std::vector<BlockSolveReports> reports;
-        const int64_t end = std::min((group + 1) * size, test->num_batches());
-        for (int64_t i = group * size; i < end; ++i) {
-          INFLUENCE_ASSIGN_OR_RETURN(const Batch batch, test->Get(i));
-          std::vector<BlockSolveReports> of_batch;
-          INFLUENCE_ASSIGN_OR_RETURN(
-              const TensorMap by_block,
-              model->InfluenceFactorsWithReports(batch, &of_batch));
-          INFLUENCE_ASSIGN_OR_RETURN(at::Tensor part, SideBySide(by_block));
-          AppendReports(of_batch, reports);
-          INFLUENCE_RETURN_IF_ERROR(
-              CatchTorch("factors", [&]() -> absl::Status {
-                if (!factors.defined()) {
-                  // All batches but the last of all are of one size.
-                  const int64_t rows =
-                      i + 1 == end
-                          ? batch.size()
-                          : std::min(size * batch.size(),
-                                     test->num_samples() - i * batch.size());
-                  factors = at::empty({rows, part.size(1)}, part.options());
-                }
-                factors.narrow(0, row, part.size(0)).copy_(part);
-                row += part.size(0);
-                return absl::OkStatus();
-              }));
-        }
-        return std::make_unique<const FactorQueries>(model, std::move(factors),
-                                                     std::move(reports));
-      }};
+  return {num_groups,
+          [model = std::move(model), test = std::move(test), size,
+           job](int64_t group)
+              -> absl::StatusOr<std::unique_ptr<const PreparedQueries>> {
+            return SolveForGroup(
+                model, *test, group * size,
+                std::min((group + 1) * size, test->num_batches()), job);
+          }};
 }
 
 QueryGroups StoredFactors(std::shared_ptr<const ComposableInfluence> model,
@@ -246,6 +303,59 @@ absl::Status ForEachScoreTile(const QueryGroups& queries,
     }
     stage.Advance();
   }
+}
+
+absl::Status ForEachSharedScoreTile(const QueryGroups& queries,
+                                    const BatchSequence& train,
+                                    const ScoreArrays& arrays,
+                                    Communicator& job, ScoreTileSink& sink,
+                                    ProgressReporter* progress) {
+  const int64_t columns = train.num_batches();
+  ProgressStage stage(progress, "influences", queries.num_groups * columns,
+                      "tiles");
+  // One rank looks what is there, lest the others see what it has just written.
+  std::vector<int64_t> wanted(queries.num_groups * columns);
+  for (int64_t tile = 0; tile < queries.num_groups * columns; ++tile) {
+    wanted[tile] = sink.Wants(tile / columns, tile % columns) ? 1 : 0;
+  }
+  INFLUENCE_RETURN_IF_ERROR(CatchTorch("tiles", [&] {
+    return job.Broadcast(
+        at::from_blob(wanted.data(), {static_cast<int64_t>(wanted.size())},
+                      at::kLong),
+        /*root=*/0);
+  }));
+  for (int64_t group = 0; group < queries.num_groups; ++group) {
+    const auto row = wanted.begin() + group * columns;
+    if (std::find(row, row + columns, 1) == row + columns) {
+      stage.Advance(columns);
+      continue;
+    }
+    INFLUENCE_ASSIGN_OR_RETURN(
+        const std::unique_ptr<const PreparedQueries> prepared,
+        queries.prepare(group));
+    if (job.rank() == 0) {
+      INFLUENCE_RETURN_IF_ERROR(
+          sink.Prepared(group, prepared->solve_reports()));
+    }
+    INFLUENCE_ASSIGN_OR_RETURN(
+        const std::unique_ptr<DistributedTileSchedule> schedule,
+        DistributedTileSchedule::Create(job, columns));
+    for (int64_t reached = 0; reached < columns;) {
+      INFLUENCE_ASSIGN_OR_RETURN(const std::optional<int64_t> column,
+                                 schedule->Next());
+      if (column.has_value() && row[*column] != 0) {
+        INFLUENCE_ASSIGN_OR_RETURN(const Batch batch, train.Get(*column));
+        INFLUENCE_RETURN_IF_ERROR(
+            ComputeTile(*prepared, batch, arrays, group, *column, sink));
+      }
+      // Those in between are the others'.
+      const int64_t next = column.has_value() ? *column + 1 : columns;
+      stage.Advance(next - reached);
+      reached = next;
+    }
+    INFLUENCE_RETURN_IF_ERROR(sink.FinishSharedGroup(group, job));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace influence

@@ -16,6 +16,7 @@
 #include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/communicator.h"
 #include "base/progress.h"
 #include "calculators/tile_schedule.h"
 #include "gradients/batch_sequence.h"
@@ -41,10 +42,13 @@ QueryGroups BatchesOfQueries(std::shared_ptr<const ComposableInfluence> model,
                              std::shared_ptr<const BatchSequence> test);
 
 // `size` batches of `test` a group, whose gradients are taken and solved for
-// batch by batch, and kept as factors.
+// batch by batch, and kept as factors. With a `job` of several ranks, which
+// must outlive the result, to prepare a group is collective: a batch is solved
+// for by one rank for all, or, if the model solves_together(), by all at a
+// time.
 QueryGroups GroupsOfFactors(std::shared_ptr<const ComposableInfluence> model,
                             std::shared_ptr<const BatchSequence> test,
-                            int64_t size);
+                            int64_t size, Communicator* job = nullptr);
 
 // Queries whose factors [M, P] are at hand; `read` gives rows [begin, end).
 using ReadRowsFunction =
@@ -81,6 +85,13 @@ class ScoreTileSink {
   // A tile of array number `array`, by inputs and then blocks.
   virtual absl::Status Add(size_t array, int64_t group, int64_t column,
                            const at::Tensor& tile) = 0;
+
+  // Where ranks share the tiles of each group: comes on every rank, after the
+  // last tile of the group that it has computed. Collective.
+  virtual absl::Status FinishSharedGroup(int64_t /*group*/,
+                                         Communicator& /*job*/) {
+    return absl::OkStatus();
+  }
 };
 
 // Computes the tiles that `schedule` hands out, of group t / num_batches and
@@ -96,6 +107,16 @@ absl::Status ForEachScoreTile(const QueryGroups& queries,
                               const ScoreArrays& arrays, TileSchedule& schedule,
                               int64_t num_tiles, ScoreTileSink& sink,
                               ProgressReporter* progress, int num_workers = 1);
+
+// The same by the ranks of `job`, group after group: all ranks prepare a group
+// (GroupsOfFactors()), then each takes tiles of it as it is ready. For queries
+// that are worth solving for together, and once. Collective; what the sink of
+// the first rank wants is done, and Prepared() is called there alone.
+absl::Status ForEachSharedScoreTile(const QueryGroups& queries,
+                                    const BatchSequence& train,
+                                    const ScoreArrays& arrays,
+                                    Communicator& job, ScoreTileSink& sink,
+                                    ProgressReporter* progress);
 
 // The blocks' factors side by side, [m, P].
 absl::StatusOr<at::Tensor> SideBySide(const TensorMap& by_block);

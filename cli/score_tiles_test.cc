@@ -19,6 +19,8 @@
 #include "ATen/ops/equal.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/communicator.h"
+#include "base/thread_team.h"
 #include "calculators/tile_schedule.h"
 #include "gmock/gmock.h"
 #include "gradients/autograd_gradient_provider.h"
@@ -30,6 +32,8 @@
 #include "gradients/tensor_map.h"
 #include "gtest/gtest.h"
 #include "influence/cg_influence.h"
+#include "influence/composable_influence.h"
+#include "influence/curvature_products.h"
 #include "influence/direct_influence.h"
 #include "influence/prepared_queries.h"
 #include "influence/regularization.h"
@@ -124,6 +128,29 @@ class ScoreTilesTest : public ::testing::Test {
       arrays.push_back(at::cat(rows));
     }
     return arrays;
+  }
+
+  // Conjugate gradients for the same data.
+  std::shared_ptr<const ComposableInfluence> FittedCg(
+      Communicator* communicator, bool forms = true) const {
+    const std::shared_ptr<const GradientProvider> provider =
+        *AutogradGradientProvider::Create(TanhMlp({3, 4, 2}, at::kDouble, 1),
+                                          CrossEntropyLoss());
+    CgInfluenceOptions options;
+    options.regularization = *Regularization::Constant(2);
+    options.relative_tolerance = 1e-12;
+    options.products.kind =
+        forms ? CurvatureProducts::kFormed : CurvatureProducts::kMatrixFree;
+    if (communicator != nullptr) {
+      options.communicator =
+          std::shared_ptr<Communicator>(std::shared_ptr<void>(), communicator);
+    }
+    std::unique_ptr<CgInfluence> cg = *CgInfluence::Create(
+        provider,
+        ParameterBlocks::Create(provider->model(), BlockStructure::kFull),
+        options);
+    INFLUENCE_EXPECT_OK(cg->Fit(Sequence(train_, 4)));
+    return cg;
   }
 
   Batch train_ = SeededClassification(7, 3, 2, at::kDouble, 2);
@@ -257,22 +284,74 @@ TEST_F(ScoreTilesTest, ShardsComputeEachTileOnce) {
   EXPECT_EQ(tiles.size(), 9);
 }
 
+// Rank 0 alone decides what is wanted and hears of groups; every tile is one
+// rank's. The queries' batches are solved for in turns, or, where nothing is
+// formed, by all ranks.
+TEST_F(ScoreTilesTest, RanksShareTheTilesOfAGroup) {
+  for (const bool forms : {true, false}) {
+    SCOPED_TRACE(forms);
+    const std::shared_ptr<const ComposableInfluence> alone =
+        FittedCg(nullptr, forms);
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor expected,
+                                   alone->Influences(test_, train_));
+    for (const int size : {1, 2, 3}) {
+      SCOPED_TRACE(size);
+      LockedCollector sink(1);
+      INFLUENCE_ASSERT_OK(FirstError(
+          RunThreadTeam(size, [&](Communicator& communicator) -> absl::Status {
+            const std::shared_ptr<const ComposableInfluence> model =
+                FittedCg(&communicator, forms);
+            EXPECT_EQ(model->solves_together(), size > 1 && !forms);
+            class View : public ScoreTileSink {
+             public:
+              View(ScoreTileSink* all, bool is_first)
+                  : all_(all), is_first_(is_first) {}
+              bool Wants(int64_t group, int64_t column) const override {
+                return !is_first_ || group != 1 || column != 0;
+              }
+              absl::Status Prepared(
+                  int64_t group,
+                  const std::vector<BlockSolveReports>& reports) override {
+                EXPECT_TRUE(is_first_);
+                return all_->Prepared(group, reports);
+              }
+              absl::Status Add(size_t array, int64_t group, int64_t column,
+                               const at::Tensor& tile) override {
+                return all_->Add(array, group, column, tile);
+              }
+              absl::Status FinishSharedGroup(int64_t group,
+                                             Communicator& job) override {
+                finished.push_back(group);
+                return job.Barrier();
+              }
+              std::vector<int64_t> finished;
+
+             private:
+              ScoreTileSink* const all_;
+              const bool is_first_;
+            } view(&sink, communicator.rank() == 0);
+            const absl::Status status = ForEachSharedScoreTile(
+                GroupsOfFactors(model, Sequence(test_, 1), 3, &communicator),
+                *Sequence(train_, 3), {}, communicator, view, nullptr);
+            EXPECT_THAT(view.finished, ElementsAre(0, 1));
+            return status;
+          })));
+      EXPECT_THAT(sink.prepared, ElementsAre(0, 1));
+      EXPECT_EQ(sink.num_reports, 5);
+      EXPECT_EQ(sink.tiles.size(), 5);
+      EXPECT_EQ(sink.tiles.count({0, 1, 0}), 0);
+      EXPECT_THAT(at::cat({sink.tiles[{0, 0, 0}], sink.tiles[{0, 0, 1}],
+                           sink.tiles[{0, 0, 2}]},
+                          1),
+                  TensorNear(expected.slice(0, 0, 3), 1e-8));
+      EXPECT_THAT((sink.tiles[{0, 1, 2}]),
+                  TensorNear(expected.slice(0, 3, 5).slice(1, 6, 7), 1e-8));
+    }
+  }
+}
+
 TEST_F(ScoreTilesTest, GroupsTellHowTheyWereSolvedFor) {
-  INFLUENCE_ASSERT_OK_AND_ASSIGN(
-      std::shared_ptr<const GradientProvider> provider,
-      AutogradGradientProvider::Create(TanhMlp({3, 4, 2}, at::kDouble, 1),
-                                       CrossEntropyLoss()));
-  CgInfluenceOptions options;
-  INFLUENCE_ASSERT_OK_AND_ASSIGN(options.regularization,
-                                 Regularization::Constant(2));
-  INFLUENCE_ASSERT_OK_AND_ASSIGN(
-      std::unique_ptr<CgInfluence> created,
-      CgInfluence::Create(
-          provider,
-          ParameterBlocks::Create(provider->model(), BlockStructure::kFull),
-          options));
-  INFLUENCE_ASSERT_OK(created->Fit(Sequence(train_, 4)));
-  const std::shared_ptr<const ComposableInfluence> cg = std::move(created);
+  const std::shared_ptr<const ComposableInfluence> cg = FittedCg(nullptr);
   for (const QueryGroups& queries :
        {BatchesOfQueries(cg, Sequence(test_, 2)),
         GroupsOfFactors(cg, Sequence(test_, 1), 2)}) {

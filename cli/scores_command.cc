@@ -251,6 +251,16 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
   const at::ScalarType dtype = opened.record.dtype;
   const int64_t item_size = dtype == at::kDouble ? 8 : 4;
   const bool has_rows = factors.has_value() || KeepsFactors(opened.method);
+  const std::shared_ptr<Communicator> job = Job();
+  // To solve for queries costs more than what comes of it, and the strongest
+  // are known when a row is over: who shares the work has whole rows, or all
+  // ranks solve for a row together.
+  const bool has_whole_rows =
+      options.top_k.has_value() ||
+      (KeepsFactors(opened.method) && !factors.has_value());
+  const int64_t num_shares = options.shard.has_value()
+                                 ? options.shard->count
+                                 : (has_rows ? 1 : job->size());
   // Threads work side by side, on a tile each, where that is worth more than to
   // share one (parallel_influence_calculator.h). Queries that are solved for
   // make long rows, in which the solver has use for all threads.
@@ -273,8 +283,11 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
   PlanProblem plan_problem = ProblemOf(options, opened, has_rows);
   plan_problem.sizes = problem;
   plan_problem.workers = workers_of(has_rows);
-  plan_problem.most_samples = LargestSharedBatch(
-      problem.num_train, Job()->size() * workers_of(has_rows));
+  plan_problem.most_samples =
+      LargestSharedBatch(problem.num_train, job->size() * workers_of(has_rows));
+  if (has_whole_rows && num_shares > 1) {
+    plan_problem.most_queries = (num_queries + num_shares - 1) / num_shares;
+  }
   if (fit != nullptr) plan_problem.most_fit_samples = opened.record.batch_size;
   plan_problem.written_bytes =
       SizeOf(options.top_k.has_value()
@@ -340,7 +353,7 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
         opened.inputs.test->WithBatchSize(plan.query_batch_size));
     const int64_t group = (plan.queries_per_pass + plan.query_batch_size - 1) /
                           plan.query_batch_size;
-    queries = keeps_factors ? GroupsOfFactors(influence, test, group)
+    queries = keeps_factors ? GroupsOfFactors(influence, test, group, job.get())
                             : BatchesOfQueries(influence, test);
   }
   std::shared_ptr<const BatchSequence> samples = train;
@@ -354,27 +367,30 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
       samples = NumberedSamples(train->num_samples(), plan.batch_size);
     }
   }
-  // To solve for queries costs more than what comes of it, and the strongest
-  // are known when a row is over: whole rows.
-  const int64_t columns = train->num_batches();
-  INFLUENCE_ASSIGN_OR_RETURN(
-      const WorkShare share,
-      ShareWork(options, queries.num_groups * columns,
-                /*run_length=*/keeps_factors || options.top_k.has_value()
-                    ? columns
-                    : 1));
   const double scale =
       UnitsFactor(options.mode, options.units, influence->num_fitted_samples());
+  const bool shares_groups = keeps_factors && job->size() > 1;
   ResultTileSink all(&output, arrays.size(), plan.queries_per_pass,
                      plan.batch_size, scale);
   TopKTileSink strongest(&output, top_k, plan.queries_per_pass, plan.batch_size,
-                         train->num_batches(), scale);
+                         train->num_batches(), scale, shares_groups);
   ScoreTileSink& sink =
       options.top_k.has_value() ? static_cast<ScoreTileSink&>(strongest) : all;
-  if (const absl::Status status = ForEachScoreTile(
-          queries, *samples, scores, *share.schedule, share.num_tiles, sink,
-          console.Progress(), num_workers);
-      !status.ok()) {
+  const auto compute = [&]() -> absl::Status {
+    if (shares_groups) {
+      return ForEachSharedScoreTile(queries, *samples, scores, *job, sink,
+                                    console.Progress());
+    }
+    const int64_t columns = samples->num_batches();
+    INFLUENCE_ASSIGN_OR_RETURN(
+        const WorkShare share,
+        ShareWork(options, queries.num_groups * columns,
+                  /*run_length=*/has_whole_rows ? columns : 1));
+    return ForEachScoreTile(queries, *samples, scores, *share.schedule,
+                            share.num_tiles, sink, console.Progress(),
+                            num_workers);
+  };
+  if (const absl::Status status = compute(); !status.ok()) {
     return output.NameSource(status, opened.paths[0].second);
   }
 

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
@@ -26,21 +25,18 @@
 #include "gradients/batch.h"
 #include "influence/composable_influence.h"
 #include "influence/influence_mode.h"
-#include "influence/prepared_queries.h"
 
 namespace influence {
 namespace {
 
-// The scores of batch `b`, which begins with entry `row`.
-absl::Status WriteSelf(const OpenedMethod& opened, const DataSet& train,
-                       int64_t b, int64_t row, double scale,
-                       ResultOutput& output) {
+// The scores of batch `b`.
+absl::StatusOr<BatchRows> SelfScoresOf(const OpenedMethod& opened,
+                                       const DataSet& train, int64_t b) {
   INFLUENCE_ASSIGN_OR_RETURN(const Batch batch, train.Get(b));
-  std::vector<BlockSolveReports> solves;
-  INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor self,
-                             opened.influence->SelfInfluences(batch, &solves));
-  INFLUENCE_RETURN_IF_ERROR(output.KeepSolves(b, solves));
-  return output.Write(0, {row}, self, scale);
+  BatchRows rows;
+  INFLUENCE_ASSIGN_OR_RETURN(
+      rows.values, opened.influence->SelfInfluences(batch, &rows.solves));
+  return rows;
 }
 
 absl::Status RunSelfInto(ResultOutput& output, const SelfOptions& options,
@@ -87,11 +83,10 @@ absl::Status RunSelfInto(ResultOutput& output, const SelfOptions& options,
 
   const double scale = UnitsFactor(InfluenceMode::kUp, options.units,
                                    opened.influence->num_fitted_samples());
-  if (const absl::Status status = loop.Run(
-          "self", output, console.Progress(),
-          [&](int64_t batch, int64_t row) {
-            return WriteSelf(opened, *train, batch, row, scale, output);
-          });
+  if (const absl::Status status =
+          loop.Run("self", output, console.Progress(),
+                   opened.influence->solves_together(), scale,
+                   [&](int64_t b) { return SelfScoresOf(opened, *train, b); });
       !status.ok()) {
     return output.NameSource(status, opened.paths[0].second);
   }

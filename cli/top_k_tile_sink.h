@@ -16,6 +16,7 @@
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
+#include "base/communicator.h"
 #include "calculators/top_k.h"
 #include "cli/result_output.h"
 #include "cli/score_tiles.h"
@@ -28,21 +29,25 @@ namespace influence {
 std::vector<ResultArray> TopKArrays(int64_t num_queries, int64_t k,
                                     int64_t group_size);
 
-// Thread-safe. All tiles of a group come to one sink.
+// Thread-safe. All tiles of a group come to one sink, or to those of the ranks
+// of a job, which merge what they have kept when the group is over.
 class TopKTileSink : public ScoreTileSink {
  public:
   // Borrows `output`, which has the arrays TopKArrays() and must outlive this
   // object. Tiles are [group_size, batch_size], of num_columns in a row; every
   // value is multiplied by `scale`, which is > 0.
+  // shares_groups: the ranks of a job have a sink each, and the first of them
+  // writes.
   TopKTileSink(ResultOutput* output, const TopKOptions& options,
                int64_t group_size, int64_t batch_size, int64_t num_columns,
-               double scale);
+               double scale, bool shares_groups = false);
 
   bool Wants(int64_t group, int64_t column) const override;
   absl::Status Prepared(int64_t group,
                         const std::vector<BlockSolveReports>& reports) override;
   absl::Status Add(size_t array, int64_t group, int64_t column,
                    const at::Tensor& tile) override;
+  absl::Status FinishSharedGroup(int64_t group, Communicator& job) override;
 
  private:
   // A group of which some tiles have come.
@@ -62,6 +67,7 @@ class TopKTileSink : public ScoreTileSink {
   const int64_t batch_size_;
   const int64_t num_columns_;
   const double scale_;
+  const bool shares_groups_;
 
   mutable std::mutex mutex_;  // Guards what follows.
   std::map<int64_t, std::shared_ptr<Group>> groups_;

@@ -7,31 +7,22 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
 #include "base/communicator.h"
 #include "base/status_macros.h"
 #include "calculators/distributed_tile_schedule.h"
 #include "calculators/tile_schedule.h"
 #include "cli/job.h"
 #include "cli/options.h"
-#include "cli/usage_error.h"
 
 namespace influence {
 
 absl::StatusOr<WorkShare> ShareWork(const OutputOptions& options,
                                     int64_t num_tiles, int64_t run_length) {
-  if (options.shard.has_value() && Job()->size() > 1) {
-    return UsageError(
-        "--shard",
-        absl::StrCat(options.shard->index, "/", options.shard->count, " for ",
-                     Job()->size(), " processes of one job"),
-        "one of the two");
-  }
   if (options.shard.has_value()) {
     INFLUENCE_ASSIGN_OR_RETURN(
         std::unique_ptr<ShardTileSchedule> shard,
         ShardTileSchedule::Create(num_tiles, options.shard->index,
-                                  options.shard->count));
+                                  options.shard->count, run_length));
     const int64_t of_shard = shard->num_tiles();
     return WorkShare{std::move(shard), of_shard};
   }

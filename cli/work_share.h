@@ -17,11 +17,12 @@ namespace influence {
 
 struct WorkShare {
   std::unique_ptr<TileSchedule> schedule;
-  int64_t num_tiles;  // What progress counts to: a shard's, or everybody's.
+  int64_t num_tiles = 0;  // What progress counts to: a shard's, or everybody's.
 };
 
-// Collective in a job. `run_length`: tiles that a rank takes at a time, as of
-// DistributedTileSchedule.
+// Collective in a job. `run_length`: tiles that a rank takes at a time, or that
+// lie side by side in a shard, as of DistributedTileSchedule and
+// ShardTileSchedule.
 absl::StatusOr<WorkShare> ShareWork(const OutputOptions& options,
                                     int64_t num_tiles, int64_t run_length = 1);
 
