@@ -222,12 +222,13 @@ std::vector<std::shared_ptr<const Operator>> LissaInfluence::Operators() const {
 absl::Status LissaInfluence::SetProducts(
     const std::shared_ptr<const BatchSequence>& data) {
   products_.assign(curvatures_.size(), {});
-  auto num_operators = static_cast<int64_t>(
+  const auto num_operators = static_cast<int64_t>(
       std::count_if(curvatures_.begin(), curvatures_.end(),
                     [](const at::Tensor& c) { return !c.defined(); }) *
       batch_sizes_.size());
+  if (num_operators == 0) return absl::OkStatus();  // Without data.
   KeptCurvatureOptions options;
-  options.memory_limit /= std::max<int64_t>(1, num_operators);
+  options.memory_limit /= num_operators;
   std::vector<std::shared_ptr<const BatchSequence>> batches;
   for (size_t t = 0; t < batch_sizes_.size(); ++t) {
     batches.push_back(std::make_shared<const OneBatchSequence>(
