@@ -9,21 +9,25 @@
 #include <vector>
 
 #include "ATen/core/Tensor.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "base/broadcast.h"
+#include "base/communicator.h"
 #include "base/progress.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "base/validators.h"
 #include "calculators/chunk_sink.h"
+#include "calculators/deferred_sinks.h"
+#include "calculators/distributed_tile_schedule.h"
 #include "calculators/folder_writer.h"
 #include "calculators/npy_file.h"
-#include "calculators/npy_sink.h"
+#include "calculators/rank_chunks.h"
 #include "calculators/tile_schedule.h"
 #include "calculators/tile_workers.h"
-#include "calculators/zarr_format.h"
 #include "calculators/zarr_sink.h"
 #include "calculators/zarr_store_writer.h"
 
@@ -55,181 +59,54 @@ absl::Status CheckWritable(const std::string& path, bool overwrite) {
   return NpyWriter::Create(path, {1}, at::kFloat, overwrite).status();
 }
 
-// Opens the file as soon as the first chunk tells trailing shape and dtype.
-class DeferredChunkSink : public ChunkSink {
- public:
-  DeferredChunkSink(std::string path, bool overwrite, int64_t num_rows)
-      : path_(std::move(path)), overwrite_(overwrite), num_rows_(num_rows) {}
-
-  absl::Status Begin(int64_t /*num_chunks*/) override {
-    return absl::OkStatus();
-  }
-
-  absl::Status Add(int64_t index, const at::Tensor& chunk) override {
-    if (writer_ == nullptr) {
-      if (chunk.dim() == 0) {
-        return absl::InvalidArgumentError(
-            "chunk: found shape [], expected at least one dimension");
-      }
-      std::vector<int64_t> shape = chunk.sizes().vec();
-      shape[0] = num_rows_;
-      INFLUENCE_ASSIGN_OR_RETURN(
-          writer_,
-          NpyWriter::Create(path_, shape, chunk.scalar_type(), overwrite_));
-      sink_.emplace(writer_.get());
-    }
-    return sink_->Add(index, chunk);
-  }
-
-  absl::Status Commit() { return writer_->Commit(); }
-
- private:
-  const std::string path_;
-  const bool overwrite_;
-  const int64_t num_rows_;
-  std::unique_ptr<NpyWriter> writer_;
-  std::optional<NpyChunkSink> sink_;
-};
-
-class DeferredTileSink : public TileSink {
- public:
-  DeferredTileSink(std::string path, bool overwrite, int64_t num_rows,
-                   int64_t num_columns)
-      : path_(std::move(path)),
-        overwrite_(overwrite),
-        num_rows_(num_rows),
-        num_columns_(num_columns) {}
-
-  absl::Status Begin(int64_t /*row_chunks*/,
-                     int64_t /*column_chunks*/) override {
-    return absl::OkStatus();
-  }
-
-  absl::Status Add(int64_t row, int64_t column,
-                   const at::Tensor& tile) override {
-    if (writer_ == nullptr) {
-      if (tile.dim() < 2) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("tile: found shape ", ShapeString(tile),
-                         ", expected at least two dimensions"));
-      }
-      std::vector<int64_t> shape = tile.sizes().vec();
-      shape[0] = num_rows_;
-      shape[1] = num_columns_;
-      INFLUENCE_ASSIGN_OR_RETURN(
-          writer_,
-          NpyWriter::Create(path_, shape, tile.scalar_type(), overwrite_));
-      sink_.emplace(writer_.get());
-    }
-    return sink_->Add(row, column, tile);
-  }
-
-  absl::Status Commit() { return writer_->Commit(); }
-
- private:
-  const std::string path_;
-  const bool overwrite_;
-  const int64_t num_rows_;
-  const int64_t num_columns_;
-  std::unique_ptr<NpyWriter> writer_;
-  std::optional<NpyTileSink> sink_;
-};
-
-// Describes the array as soon as the first chunk tells trailing shape and
-// dtype.
-class DeferredZarrChunkSink : public ChunkSink {
- public:
-  DeferredZarrChunkSink(ZarrStoreWriter* store, const ZarrOptions& options,
-                        int64_t num_rows)
-      : store_(store), options_(options), num_rows_(num_rows) {}
-
-  absl::Status Begin(int64_t num_chunks) override {
-    num_chunks_ = num_chunks;
-    return absl::OkStatus();
-  }
-
-  absl::Status Add(int64_t index, const at::Tensor& chunk) override {
-    if (!sink_.has_value()) {
-      if (chunk.dim() == 0) {
-        return absl::InvalidArgumentError(
-            "chunk: found shape [], expected at least one dimension");
-      }
-      std::vector<int64_t> shape = chunk.sizes().vec();
-      shape[0] = num_rows_;
-      INFLUENCE_ASSIGN_OR_RETURN(const ZarrArrayMetadata metadata,
-                                 ZarrMetadataForTiles(shape, chunk, options_));
-      INFLUENCE_ASSIGN_OR_RETURN(ZarrArrayWriter* const array,
-                                 store_->AddArray("", metadata));
-      sink_.emplace(array, chunk.size(0));
-      INFLUENCE_RETURN_IF_ERROR(sink_->Begin(num_chunks_));
-    }
-    return sink_->Add(index, chunk);
-  }
-
-  bool TakesAnyOrder() const override { return sink_.has_value(); }
-
- private:
-  ZarrStoreWriter* const store_;
-  const ZarrOptions& options_;
-  const int64_t num_rows_;
-  int64_t num_chunks_ = 0;
-  std::optional<ZarrChunkSink> sink_;
-};
-
-class DeferredZarrTileSink : public TileSink {
- public:
-  DeferredZarrTileSink(ZarrStoreWriter* store, const ZarrOptions& options,
-                       int64_t num_rows, int64_t num_columns)
-      : store_(store),
-        options_(options),
-        num_rows_(num_rows),
-        num_columns_(num_columns) {}
-
-  absl::Status Begin(int64_t row_chunks, int64_t column_chunks) override {
-    row_chunks_ = row_chunks;
-    column_chunks_ = column_chunks;
-    return absl::OkStatus();
-  }
-
-  absl::Status Add(int64_t row, int64_t column,
-                   const at::Tensor& tile) override {
-    if (!sink_.has_value()) {
-      if (tile.dim() < 2) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("tile: found shape ", ShapeString(tile),
-                         ", expected at least two dimensions"));
-      }
-      std::vector<int64_t> shape = tile.sizes().vec();
-      shape[0] = num_rows_;
-      shape[1] = num_columns_;
-      INFLUENCE_ASSIGN_OR_RETURN(const ZarrArrayMetadata metadata,
-                                 ZarrMetadataForTiles(shape, tile, options_));
-      INFLUENCE_ASSIGN_OR_RETURN(ZarrArrayWriter* const array,
-                                 store_->AddArray("", metadata));
-      sink_.emplace(array, tile.size(0), tile.size(1));
-      INFLUENCE_RETURN_IF_ERROR(sink_->Begin(row_chunks_, column_chunks_));
-    }
-    return sink_->Add(row, column, tile);
-  }
-
-  bool TakesAnyOrder() const override { return sink_.has_value(); }
-
- private:
-  ZarrStoreWriter* const store_;
-  const ZarrOptions& options_;
-  const int64_t num_rows_;
-  const int64_t num_columns_;
-  int64_t row_chunks_ = 0;
-  int64_t column_chunks_ = 0;
-  std::optional<ZarrTileSink> sink_;
-};
-
 // Who replaces a result does not want an unfinished one either.
 FolderWriterOptions FolderOptions(const ZarrOptions& options) {
   FolderWriterOptions folder_options;
   folder_options.overwrite = options.overwrite;
   if (options.overwrite) folder_options.unfinished = UnfinishedRun::kDiscard;
   return folder_options;
+}
+
+// For ranks that do not write.
+class NoChunkSink : public ChunkSink {
+ public:
+  absl::Status Begin(int64_t /*num_chunks*/) override {
+    return absl::OkStatus();
+  }
+  absl::Status Add(int64_t /*index*/, const at::Tensor& /*chunk*/) override {
+    return absl::OkStatus();
+  }
+};
+
+class NoTileSink : public TileSink {
+ public:
+  absl::Status Begin(int64_t /*row_chunks*/,
+                     int64_t /*column_chunks*/) override {
+    return absl::OkStatus();
+  }
+  absl::Status Add(int64_t /*row*/, int64_t /*column*/,
+                   const at::Tensor& /*tile*/) override {
+    return absl::OkStatus();
+  }
+};
+
+// Calls `write`, and says whether this process is the one that writes; with
+// ranks all of them do so together, and have its status.
+absl::Status WriteNpy(const std::string& path, const NpyOptions& options,
+                      const std::optional<RankOptions>& ranks,
+                      absl::FunctionRef<absl::Status(bool is_writer)> write) {
+  Communicator* const communicator =
+      ranks.has_value() ? ranks->communicator.get() : nullptr;
+  const bool is_writer = communicator == nullptr || communicator->rank() == 0;
+  absl::Status writable;
+  if (is_writer) writable = CheckWritable(path, options.overwrite);
+  if (communicator == nullptr) {
+    INFLUENCE_RETURN_IF_ERROR(writable);
+    return write(is_writer);
+  }
+  INFLUENCE_RETURN_IF_ERROR(BroadcastStatus(*communicator, writable, 0));
+  INFLUENCE_RETURN_IF_ERROR(write(is_writer));
+  return communicator->Barrier();
 }
 
 absl::Status NoChunks(absl::string_view name) {
@@ -267,39 +144,127 @@ LazyChunkSequence LazyChunkSequence::WithWorkers(
   return sequence;
 }
 
+LazyChunkSequence LazyChunkSequence::WithRanks(
+    const RankOptions& options) const {
+  LazyChunkSequence sequence = *this;
+  sequence.workers_.reset();
+  sequence.ranks_ = options;
+  return sequence;
+}
+
 absl::StatusOr<TileWork::DeliverFunction> LazyChunkSequence::Compute(
     int64_t index, ChunkSink& sink) const {
   INFLUENCE_ASSIGN_OR_RETURN(at::Tensor chunk, Get(index));
   return [this, index, &sink, chunk = std::move(chunk)] {
-    absl::Status status =
-        CatchTorch("computing", [&] { return sink.Add(index, chunk); });
-    if (status.ok()) return status;
-    return Annotate(status,
-                    absl::StrCat(name_, " chunk ", index, " of ", num_chunks_));
+    return Deliver(index, chunk, sink);
   };
+}
+
+absl::Status LazyChunkSequence::Deliver(int64_t index, const at::Tensor& chunk,
+                                        ChunkSink& sink) const {
+  absl::Status status =
+      CatchTorch("computing", [&] { return sink.Add(index, chunk); });
+  if (status.ok()) return status;
+  return Annotate(status,
+                  absl::StrCat(name_, " chunk ", index, " of ", num_chunks_));
 }
 
 absl::Status LazyChunkSequence::ForEachByWorkers(ChunkSink& sink,
                                                  ProgressStage* stage) const {
   std::vector<bool> wanted(num_chunks_);
   for (int64_t i = 0; i < num_chunks_; ++i) wanted[i] = sink.Wants(i);
+  CounterTileSchedule schedule(num_chunks_);
+  return RunWorkers(
+      schedule, *workers_,
+      [&](int64_t index, int64_t) { return wanted[index]; }, sink, stage);
+}
+
+absl::Status LazyChunkSequence::RunWorkers(
+    TileSchedule& schedule, const WorkerOptions& workers,
+    const std::function<bool(int64_t, int64_t)>& wants, ChunkSink& sink,
+    ProgressStage* stage) const {
   TileWork work;
   work.rows = num_chunks_;
   work.columns = 1;
-  work.wants = [&](int64_t index, int64_t) { return wanted[index]; };
+  work.wants = wants;
   work.open_row =
       [&](int64_t index) -> absl::StatusOr<TileWork::ComputeFunction> {
     return [this, index, &sink](int64_t) { return Compute(index, sink); };
   };
   work.takes_any_order = [&] { return sink.TakesAnyOrder(); };
-  CounterTileSchedule schedule(num_chunks_);
-  return Named(name_, RunTileWorkers(work, schedule, *workers_, stage));
+  return Named(name_, RunTileWorkers(work, schedule, workers, stage));
+}
+
+absl::Status LazyChunkSequence::ForEachByRanks(ChunkSink& sink,
+                                               ProgressStage* stage) const {
+  Communicator& communicator = *ranks_->communicator;
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const std::vector<int64_t> wanted,
+      WantedOnFirstRank(communicator, num_chunks_,
+                        [&](int64_t index) { return sink.Wants(index); }));
+  stage->Advance(num_chunks_ - static_cast<int64_t>(wanted.size()));
+  if (ranks_->together) {
+    for (const int64_t index : wanted) {
+      INFLUENCE_ASSIGN_OR_RETURN(const TileWork::DeliverFunction deliver,
+                                 Compute(index, sink));
+      INFLUENCE_RETURN_IF_ERROR(deliver());
+      stage->Advance();
+    }
+    return absl::OkStatus();
+  }
+  return ComputeInTurns(
+      communicator, wanted, [&](int64_t index) { return Get(index); },
+      [&](int64_t index, const at::Tensor& chunk) -> absl::Status {
+        absl::Status status = Deliver(index, chunk, sink);
+        if (status.ok()) stage->Advance();
+        return status;
+      });
+}
+
+absl::Status LazyChunkSequence::ToSharedZarr(const std::string& path,
+                                             const ZarrOptions& options) const {
+  Communicator& communicator = *ranks_->communicator;
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const std::unique_ptr<ZarrStoreWriter> store,
+      CreateSharedStore(communicator, path, options.overwrite));
+  ProgressStage stage(options.progress, name_, num_chunks_, "chunks");
+  // The first rank computes the first chunk, which tells all what the array is.
+  const bool is_first = communicator.rank() == 0;
+  at::Tensor first;
+  if (is_first || ranks_->together) {
+    INFLUENCE_ASSIGN_OR_RETURN(first, Get(0));
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(first, BroadcastTensor(communicator, first, 0));
+  DeferredZarrChunkSink sink(store.get(), options, num_rows_);
+  INFLUENCE_RETURN_IF_ERROR(sink.Begin(num_chunks_));
+  INFLUENCE_RETURN_IF_ERROR(sink.Describe(first));
+  if (is_first) INFLUENCE_RETURN_IF_ERROR(Deliver(0, first, sink));
+  first.reset();
+  INFLUENCE_RETURN_IF_ERROR(communicator.Barrier());
+  if (ranks_->together) {
+    stage.Advance();
+    for (int64_t index = 1; index < num_chunks_; ++index) {
+      INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor chunk, Get(index));
+      if (is_first) INFLUENCE_RETURN_IF_ERROR(Deliver(index, chunk, sink));
+      stage.Advance();
+    }
+  } else {
+    INFLUENCE_ASSIGN_OR_RETURN(
+        const std::unique_ptr<DistributedTileSchedule> schedule,
+        DistributedTileSchedule::Create(communicator, num_chunks_));
+    INFLUENCE_RETURN_IF_ERROR(RunWorkers(
+        *schedule, ranks_->workers,
+        [&](int64_t index, int64_t) { return sink.Wants(index); }, sink,
+        &stage));
+  }
+  return CommitSharedStore(communicator, *store);
 }
 
 absl::Status LazyChunkSequence::ForEach(ChunkSink& sink,
                                         ProgressReporter* progress) const {
   INFLUENCE_RETURN_IF_ERROR(sink.Begin(num_chunks_));
   ProgressStage stage(progress, name_, num_chunks_, "chunks");
+  if (ranks_.has_value()) return ForEachByRanks(sink, &stage);
   if (workers_.has_value()) return ForEachByWorkers(sink, &stage);
   for (int64_t index = 0; index < num_chunks_; ++index) {
     if (sink.Wants(index)) {
@@ -315,15 +280,21 @@ absl::Status LazyChunkSequence::ForEach(ChunkSink& sink,
 absl::Status LazyChunkSequence::ToNpy(const std::string& path,
                                       const NpyOptions& options) const {
   if (num_chunks_ == 0) return NoChunks(name_);
-  INFLUENCE_RETURN_IF_ERROR(CheckWritable(path, options.overwrite));
-  DeferredChunkSink sink(path, options.overwrite, num_rows_);
-  INFLUENCE_RETURN_IF_ERROR(ForEach(sink, options.progress));
-  return sink.Commit();
+  return WriteNpy(path, options, ranks_, [&](bool is_writer) -> absl::Status {
+    if (!is_writer) {
+      NoChunkSink nowhere;
+      return ForEach(nowhere, options.progress);
+    }
+    DeferredNpyChunkSink sink(path, options.overwrite, num_rows_);
+    INFLUENCE_RETURN_IF_ERROR(ForEach(sink, options.progress));
+    return sink.Commit();
+  });
 }
 
 absl::Status LazyChunkSequence::ToZarr(const std::string& path,
                                        const ZarrOptions& options) const {
   if (num_chunks_ == 0) return NoChunks(name_);
+  if (ranks_.has_value()) return ToSharedZarr(path, options);
   INFLUENCE_ASSIGN_OR_RETURN(
       const std::unique_ptr<ZarrStoreWriter> store,
       ZarrStoreWriter::Create(path, FolderOptions(options)));
@@ -349,6 +320,14 @@ NestedLazyChunkSequence NestedLazyChunkSequence::WithWorkers(
   return sequence;
 }
 
+NestedLazyChunkSequence NestedLazyChunkSequence::WithRanks(
+    const RankOptions& options) const {
+  NestedLazyChunkSequence sequence = *this;
+  sequence.workers_.reset();
+  sequence.ranks_ = options;
+  return sequence;
+}
+
 absl::StatusOr<NestedLazyChunkSequence::TileFunction>
 NestedLazyChunkSequence::OpenRow(int64_t row) const {
   absl::StatusOr<TileFunction> tile_function =
@@ -358,21 +337,38 @@ NestedLazyChunkSequence::OpenRow(int64_t row) const {
                   absl::StrCat(name_, " row ", row, " of ", row_chunks_));
 }
 
+absl::Status NestedLazyChunkSequence::InTile(const absl::Status& status,
+                                             int64_t row,
+                                             int64_t column) const {
+  if (status.ok()) return status;
+  return Annotate(status,
+                  absl::StrCat(name_, " tile (", row, ", ", column, ") of ",
+                               row_chunks_, " x ", column_chunks_));
+}
+
+absl::StatusOr<at::Tensor> NestedLazyChunkSequence::ComputeTile(
+    const TileFunction& tile_function, int64_t row, int64_t column) const {
+  absl::StatusOr<at::Tensor> computed =
+      ComputeChunk(name_, [&] { return tile_function(column); });
+  if (!computed.ok()) return InTile(computed.status(), row, column);
+  return computed;
+}
+
+absl::Status NestedLazyChunkSequence::Deliver(int64_t row, int64_t column,
+                                              const at::Tensor& tile,
+                                              TileSink& sink) const {
+  return InTile(
+      CatchTorch("computing", [&] { return sink.Add(row, column, tile); }), row,
+      column);
+}
+
 absl::StatusOr<TileWork::DeliverFunction> NestedLazyChunkSequence::Compute(
     const TileFunction& tile_function, int64_t row, int64_t column,
     TileSink& sink) const {
-  const auto in_tile = [this, row, column](const absl::Status& status) {
-    return Annotate(status,
-                    absl::StrCat(name_, " tile (", row, ", ", column, ") of ",
-                                 row_chunks_, " x ", column_chunks_));
-  };
-  absl::StatusOr<at::Tensor> computed =
-      ComputeChunk(name_, [&] { return tile_function(column); });
-  if (!computed.ok()) return in_tile(computed.status());
-  return [row, column, &sink, in_tile, tile = *std::move(computed)] {
-    absl::Status status =
-        CatchTorch("computing", [&] { return sink.Add(row, column, tile); });
-    return status.ok() ? status : in_tile(status);
+  INFLUENCE_ASSIGN_OR_RETURN(at::Tensor tile,
+                             ComputeTile(tile_function, row, column));
+  return [this, row, column, &sink, tile = std::move(tile)] {
+    return Deliver(row, column, tile, sink);
   };
 }
 
@@ -384,12 +380,23 @@ absl::Status NestedLazyChunkSequence::ForEachByWorkers(
       wanted[row * column_chunks_ + column] = sink.Wants(row, column);
     }
   }
+  CounterTileSchedule schedule(row_chunks_ * column_chunks_);
+  return RunWorkers(
+      schedule, *workers_,
+      [&](int64_t row, int64_t column) {
+        return wanted[row * column_chunks_ + column];
+      },
+      sink, stage);
+}
+
+absl::Status NestedLazyChunkSequence::RunWorkers(
+    TileSchedule& schedule, const WorkerOptions& workers,
+    const std::function<bool(int64_t, int64_t)>& wants, TileSink& sink,
+    ProgressStage* stage) const {
   TileWork work;
   work.rows = row_chunks_;
   work.columns = column_chunks_;
-  work.wants = [&](int64_t row, int64_t column) {
-    return wanted[row * column_chunks_ + column];
-  };
+  work.wants = wants;
   work.open_row =
       [&](int64_t row) -> absl::StatusOr<TileWork::ComputeFunction> {
     INFLUENCE_ASSIGN_OR_RETURN(TileFunction tile_function, OpenRow(row));
@@ -399,14 +406,104 @@ absl::Status NestedLazyChunkSequence::ForEachByWorkers(
     };
   };
   work.takes_any_order = [&] { return sink.TakesAnyOrder(); };
-  CounterTileSchedule schedule(row_chunks_ * column_chunks_);
-  return Named(name_, RunTileWorkers(work, schedule, *workers_, stage));
+  return Named(name_, RunTileWorkers(work, schedule, workers, stage));
+}
+
+absl::Status NestedLazyChunkSequence::ForEachByRanks(
+    TileSink& sink, ProgressStage* stage) const {
+  Communicator& communicator = *ranks_->communicator;
+  for (int64_t row = 0; row < row_chunks_; ++row) {
+    INFLUENCE_ASSIGN_OR_RETURN(
+        const std::vector<int64_t> wanted,
+        WantedOnFirstRank(communicator, column_chunks_, [&](int64_t column) {
+          return sink.Wants(row, column);
+        }));
+    stage->Advance(column_chunks_ - static_cast<int64_t>(wanted.size()));
+    if (wanted.empty()) continue;
+    INFLUENCE_ASSIGN_OR_RETURN(const TileFunction tile_function, OpenRow(row));
+    const auto compute = [&](int64_t column) {
+      return ComputeTile(tile_function, row, column);
+    };
+    const auto deliver = [&](int64_t column,
+                             const at::Tensor& tile) -> absl::Status {
+      absl::Status status = Deliver(row, column, tile, sink);
+      if (status.ok()) stage->Advance();
+      return status;
+    };
+    INFLUENCE_RETURN_IF_ERROR(
+        ComputeInTurns(communicator, wanted, compute, deliver));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status NestedLazyChunkSequence::ToSharedZarr(
+    const std::string& path, const ZarrOptions& options) const {
+  Communicator& communicator = *ranks_->communicator;
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const std::unique_ptr<ZarrStoreWriter> store,
+      CreateSharedStore(communicator, path, options.overwrite));
+  ProgressStage stage(options.progress, name_, row_chunks_ * column_chunks_,
+                      "tiles");
+  // The first rank computes the first tile, which tells all what the array is.
+  const bool is_first = communicator.rank() == 0;
+  TileFunction of_row;
+  if (is_first || ranks_->together) {
+    INFLUENCE_ASSIGN_OR_RETURN(of_row, OpenRow(0));
+  }
+  at::Tensor first;
+  if (is_first) {
+    INFLUENCE_ASSIGN_OR_RETURN(first, ComputeTile(of_row, 0, 0));
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(first, BroadcastTensor(communicator, first, 0));
+  DeferredZarrTileSink sink(store.get(), options, num_rows_, num_columns_);
+  INFLUENCE_RETURN_IF_ERROR(sink.Begin(row_chunks_, column_chunks_));
+  INFLUENCE_RETURN_IF_ERROR(sink.Describe(first));
+  if (is_first) INFLUENCE_RETURN_IF_ERROR(Deliver(0, 0, first, sink));
+  first.reset();
+  INFLUENCE_RETURN_IF_ERROR(communicator.Barrier());
+  if (!ranks_->together) {
+    of_row = nullptr;
+    INFLUENCE_ASSIGN_OR_RETURN(
+        const std::unique_ptr<DistributedTileSchedule> schedule,
+        DistributedTileSchedule::Create(
+            communicator, row_chunks_ * column_chunks_,
+            row_chunks_ >= communicator.size() ? column_chunks_ : 1));
+    INFLUENCE_RETURN_IF_ERROR(RunWorkers(
+        *schedule, ranks_->workers,
+        [&](int64_t row, int64_t column) { return sink.Wants(row, column); },
+        sink, &stage));
+    return CommitSharedStore(communicator, *store);
+  }
+  for (int64_t row = 0; row < row_chunks_; ++row) {
+    if (row > 0) {
+      of_row = nullptr;  // Its memory first.
+      INFLUENCE_ASSIGN_OR_RETURN(of_row, OpenRow(row));
+    }
+    INFLUENCE_ASSIGN_OR_RETURN(
+        const std::unique_ptr<DistributedTileSchedule> schedule,
+        DistributedTileSchedule::Create(communicator, column_chunks_));
+    for (int64_t reached = 0; reached < column_chunks_;) {
+      INFLUENCE_ASSIGN_OR_RETURN(const std::optional<int64_t> column,
+                                 schedule->Next());
+      if (column.has_value() && sink.Wants(row, *column)) {
+        INFLUENCE_ASSIGN_OR_RETURN(const TileWork::DeliverFunction deliver,
+                                   Compute(of_row, row, *column, sink));
+        INFLUENCE_RETURN_IF_ERROR(deliver());
+      }
+      // Those in between are the others'.
+      const int64_t next = column.has_value() ? *column + 1 : column_chunks_;
+      stage.Advance(next - reached);
+      reached = next;
+    }
+  }
+  return CommitSharedStore(communicator, *store);
 }
 
 absl::Status NestedLazyChunkSequence::ForEach(
     TileSink& sink, ProgressReporter* progress) const {
   INFLUENCE_RETURN_IF_ERROR(sink.Begin(row_chunks_, column_chunks_));
   ProgressStage stage(progress, name_, row_chunks_ * column_chunks_, "tiles");
+  if (ranks_.has_value()) return ForEachByRanks(sink, &stage);
   if (workers_.has_value()) return ForEachByWorkers(sink, &stage);
   for (int64_t row = 0; row < row_chunks_; ++row) {
     std::vector<int64_t> columns;
@@ -430,15 +527,21 @@ absl::Status NestedLazyChunkSequence::ForEach(
 absl::Status NestedLazyChunkSequence::ToNpy(const std::string& path,
                                             const NpyOptions& options) const {
   if (row_chunks_ == 0 || column_chunks_ == 0) return NoChunks(name_);
-  INFLUENCE_RETURN_IF_ERROR(CheckWritable(path, options.overwrite));
-  DeferredTileSink sink(path, options.overwrite, num_rows_, num_columns_);
-  INFLUENCE_RETURN_IF_ERROR(ForEach(sink, options.progress));
-  return sink.Commit();
+  return WriteNpy(path, options, ranks_, [&](bool is_writer) -> absl::Status {
+    if (!is_writer) {
+      NoTileSink nowhere;
+      return ForEach(nowhere, options.progress);
+    }
+    DeferredNpyTileSink sink(path, options.overwrite, num_rows_, num_columns_);
+    INFLUENCE_RETURN_IF_ERROR(ForEach(sink, options.progress));
+    return sink.Commit();
+  });
 }
 
 absl::Status NestedLazyChunkSequence::ToZarr(const std::string& path,
                                              const ZarrOptions& options) const {
   if (row_chunks_ == 0 || column_chunks_ == 0) return NoChunks(name_);
+  if (ranks_.has_value()) return ToSharedZarr(path, options);
   INFLUENCE_ASSIGN_OR_RETURN(
       const std::unique_ptr<ZarrStoreWriter> store,
       ZarrStoreWriter::Create(path, FolderOptions(options)));

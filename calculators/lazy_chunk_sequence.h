@@ -10,7 +10,7 @@
 //
 // Aggregators that ship are in aggregators.h, which also shows one's own. With
 // WithWorkers() several threads make the chunks, a few at a time; sinks and
-// reporters notice nothing of it.
+// reporters notice nothing of it. WithRanks() the processes of a job do.
 #ifndef INFLUENCE_CALCULATORS_LAZY_CHUNK_SEQUENCE_H_
 #define INFLUENCE_CALCULATORS_LAZY_CHUNK_SEQUENCE_H_
 
@@ -25,6 +25,8 @@
 #include "base/progress.h"
 #include "base/status_macros.h"
 #include "calculators/chunk_sink.h"
+#include "calculators/rank_chunks.h"
+#include "calculators/tile_schedule.h"
 #include "calculators/tile_workers.h"
 #include "calculators/zarr_sink.h"
 
@@ -59,6 +61,13 @@ class LazyChunkSequence {
   // get the chunks in order, in the calling thread, as progress is reported
   // there.
   LazyChunkSequence WithWorkers(const WorkerOptions& options) const;
+
+  // The same chunks, computed by the ranks of a job. ForEach() and what is made
+  // of it are collective from then on: the sink of every rank gets every chunk,
+  // in order, ToNpy() writes on the first rank, and with ToZarr() each rank
+  // writes into one store what it computes; progress is each rank's own. A rank
+  // that fails must end the others, see Communicator. Replaces WithWorkers().
+  LazyChunkSequence WithRanks(const RankOptions& options) const;
 
   // Computes chunk `index`. An error keeps its code, and its message begins
   // with "<name> chunk <index> of <num_chunks>: ", counted from 0. kOutOfRange
@@ -100,12 +109,25 @@ class LazyChunkSequence {
   absl::StatusOr<TileWork::DeliverFunction> Compute(int64_t index,
                                                     ChunkSink& sink) const;
   absl::Status ForEachByWorkers(ChunkSink& sink, ProgressStage* stage) const;
+  absl::Status ForEachByRanks(ChunkSink& sink, ProgressStage* stage) const;
+
+  // Adds a chunk to the sink.
+  absl::Status Deliver(int64_t index, const at::Tensor& chunk,
+                       ChunkSink& sink) const;
+
+  // What workers take of `schedule`.
+  absl::Status RunWorkers(TileSchedule& schedule, const WorkerOptions& workers,
+                          const std::function<bool(int64_t, int64_t)>& wants,
+                          ChunkSink& sink, ProgressStage* stage) const;
+  absl::Status ToSharedZarr(const std::string& path,
+                            const ZarrOptions& options) const;
 
   std::string name_;
   int64_t num_chunks_;
   int64_t num_rows_;
   ChunkFunction chunk_;
   std::optional<WorkerOptions> workers_;  // None: the calling thread.
+  std::optional<RankOptions> ranks_;      // None: this process alone.
 };
 
 // Tiles along dimensions 0 and 1. What the tiles of one row share (the factors
@@ -135,6 +157,11 @@ class NestedLazyChunkSequence {
   // The same tiles, as LazyChunkSequence's: the row function and what it
   // returns must be thread-safe. Of rows MaxOpenRows() are open at once.
   NestedLazyChunkSequence WithWorkers(const WorkerOptions& options) const;
+
+  // The same tiles, as LazyChunkSequence's. Ranks share the tiles of each row,
+  // which all of them open; with ToZarr(), where they do not open rows together
+  // and there are rows for all, each has whole rows.
+  NestedLazyChunkSequence WithRanks(const RankOptions& options) const;
 
   // Computes all tiles into `sink`, row by row. Ends at the first error, whose
   // message begins with "<name> tile (<row>, <column>) of <row chunks> x
@@ -168,11 +195,28 @@ class NestedLazyChunkSequence {
  private:
   absl::StatusOr<TileFunction> OpenRow(int64_t row) const;
 
+  // An error with the place of the tile that it is of.
+  absl::Status InTile(const absl::Status& status, int64_t row,
+                      int64_t column) const;
+
+  absl::StatusOr<at::Tensor> ComputeTile(const TileFunction& tile_function,
+                                         int64_t row, int64_t column) const;
+  absl::Status Deliver(int64_t row, int64_t column, const at::Tensor& tile,
+                       TileSink& sink) const;
+
   // Computes a tile of an open row and gives what adds it to the sink.
   absl::StatusOr<TileWork::DeliverFunction> Compute(
       const TileFunction& tile_function, int64_t row, int64_t column,
       TileSink& sink) const;
   absl::Status ForEachByWorkers(TileSink& sink, ProgressStage* stage) const;
+  absl::Status ForEachByRanks(TileSink& sink, ProgressStage* stage) const;
+  absl::Status ToSharedZarr(const std::string& path,
+                            const ZarrOptions& options) const;
+
+  // What workers take of `schedule`.
+  absl::Status RunWorkers(TileSchedule& schedule, const WorkerOptions& workers,
+                          const std::function<bool(int64_t, int64_t)>& wants,
+                          TileSink& sink, ProgressStage* stage) const;
 
   std::string name_;
   int64_t row_chunks_;
@@ -181,6 +225,7 @@ class NestedLazyChunkSequence {
   int64_t num_columns_;
   RowFunction open_row_;
   std::optional<WorkerOptions> workers_;
+  std::optional<RankOptions> ranks_;
 };
 
 }  // namespace influence

@@ -67,15 +67,6 @@ class ComposableInfluence : public InfluenceFunctionModel {
 
   int64_t num_fitted_samples() const override { return num_fitted_samples_; }
 
-  // Whether the ranks of a job solve for queries together, each with its part
-  // of the training data. Then whatever transforms gradients is collective, as
-  // Fit() is: InfluenceFactors(), Influences(), PrepareQueries() and their
-  // siblings, and SelfInfluences(). Each rank calls it with the same samples
-  // and has the same result; reports of solves are on the first rank. What is
-  // prepared may then be used by each on its own. Such a model is not
-  // thread-safe. False before Fit(), and where nobody else takes part.
-  virtual bool solves_together() const { return false; }
-
   // One entry per block, in order; empty before Fit().
   virtual std::vector<BlockReport> report() const = 0;
 

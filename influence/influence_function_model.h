@@ -41,6 +41,15 @@ class InfluenceFunctionModel {
   // function when j is removed". 0 before any Fit().
   virtual int64_t num_fitted_samples() const = 0;
 
+  // Whether the ranks of a job solve for queries together, each with its part
+  // of the training data. Then whatever transforms gradients is collective, as
+  // Fit() is: InfluenceFactors(), Influences(), PrepareQueries() and their
+  // siblings, and SelfInfluences(). Each rank calls it with the same samples
+  // and has the same result; reports of solves are on the first rank. What is
+  // prepared may then be used by each on its own. Such a model is not
+  // thread-safe. False before Fit(), and where nobody else takes part.
+  virtual bool solves_together() const { return false; }
+
   // Fits to the training data; tells `progress`, which may be null, how far it
   // is. Some methods keep `data` and read it again later. After an error the
   // model is as it was before; fitting again replaces the fit. kInvalidArgument
