@@ -18,6 +18,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "base/communicator.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "base/validators.h"
@@ -132,14 +133,15 @@ absl::Status ValidateFiniteRows(const std::string& name, int64_t begin,
       " at sample ", sample, ", expected finite values"));
 }
 
-absl::Status ValidateValues(const DataArray& array, at::ScalarType floating) {
+absl::Status ValidateValues(const DataArray& array, at::ScalarType floating,
+                            const Communicator* ranks) {
   if (!array.needs_check()) return absl::OkStatus();
   int64_t row_bytes = static_cast<int64_t>(c10::elementSize(array.dtype()));
   for (const int64_t extent : array.shape().subspan(1)) row_bytes *= extent;
   const int64_t step = std::max<int64_t>(1, kCheckedPiece / row_bytes);
-  const int64_t num_rows = array.shape().front();
-  for (int64_t begin = 0; begin < num_rows; begin += step) {
-    const int64_t end = begin + std::min(step, num_rows - begin);
+  const RankShare mine = ShareOf(array.shape().front(), ranks);
+  for (int64_t begin = mine.begin; begin < mine.end; begin += step) {
+    const int64_t end = begin + std::min(step, mine.end - begin);
     INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor held, array.Read(begin, end));
     if (!at::isFloatingType(held.scalar_type())) continue;
     INFLUENCE_RETURN_IF_ERROR(CatchTorch(array.name(), [&]() -> absl::Status {
@@ -315,7 +317,7 @@ struct DataReader::DataSet {
     return absl::OkStatus();
   }
 
-  absl::Status Validate() const {
+  absl::Status Validate(const Communicator* ranks) const {
     const DataArray& reference = *inputs.front();
     INFLUENCE_RETURN_IF_ERROR(ValidateSamples(reference, 0, ""));
     const int64_t num_samples = reference.shape().front();
@@ -327,9 +329,9 @@ struct DataReader::DataSet {
         ValidateSamples(*labels, num_samples, input_names.front()));
     // Shapes first: they cost nothing.
     for (const std::unique_ptr<DataArray>& input : inputs) {
-      INFLUENCE_RETURN_IF_ERROR(ValidateValues(*input, dtype));
+      INFLUENCE_RETURN_IF_ERROR(ValidateValues(*input, dtype, ranks));
     }
-    return ValidateValues(*labels, dtype);
+    return ValidateValues(*labels, dtype, ranks);
   }
 };
 
@@ -369,7 +371,7 @@ absl::StatusOr<DataReader> DataReader::Open(const std::string& path,
       INFLUENCE_RETURN_IF_ERROR(
           data->OpenArchive(path, options.max_archive_bytes));
     }
-    INFLUENCE_RETURN_IF_ERROR(data->Validate());
+    INFLUENCE_RETURN_IF_ERROR(data->Validate(options.ranks));
     return DataReader(std::move(data), options.batch_size);
   });
 }

@@ -20,6 +20,7 @@
 #include "ATen/core/Tensor.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "base/communicator.h"
 #include "gradients/batch.h"
 #include "gradients/batch_sequence.h"
 
@@ -31,6 +32,9 @@ struct DataReaderOptions {
   // Limit on the values of an archive, uncompressed, in bytes; >= 0. Zero
   // stands for the machine's memory. A folder is not limited.
   int64_t max_archive_bytes = 0;
+  // Of ranks that open the same data: each checks the values of its samples
+  // (ShareOf()). Borrowed while it is opened; null for a process alone.
+  const Communicator* ranks = nullptr;
 };
 
 // A validated data set, cut into batches. Floating arrays of any width come out

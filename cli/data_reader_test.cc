@@ -17,7 +17,11 @@
 #include "ATen/ops/ones.h"
 #include "ATen/ops/tensor.h"
 #include "ATen/ops/zeros.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "base/communicator.h"
+#include "base/thread_team.h"
 #include "cli/npz_testing.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -317,6 +321,25 @@ TEST_P(DataReaderTest, RefusesEmptyData) {
   EXPECT_THAT(
       Open({{"x", NpyBytes(Rows(2, 3))}, {"y", NpyBytes("<f4", "()", "0123")}}),
       Refuses("y", "shape [], expected samples along a first dimension"));
+}
+
+// Of ranks each looks at its own samples; the values of one that is not its own
+// are another's to refuse.
+TEST_P(DataReaderTest, RanksShareTheCheckOfValues) {
+  const at::Tensor bad = Rows(5, 3);
+  bad[3][1] = std::numeric_limits<double>::quiet_NaN();
+  const std::string path =
+      Write({{"x", NpyBytes(bad)}, {"y", NpyBytes(Labels(5))}});
+  for (const absl::Status& status :
+       RunThreadTeam(3, [&](Communicator& communicator) -> absl::Status {
+         const absl::StatusOr<DataReader> reader =
+             DataReader::Open(path, {.ranks = &communicator});
+         if (communicator.rank() != 2) return reader.status();
+         EXPECT_THAT(reader, Refuses("x", "NaN at sample 3"));
+         return absl::OkStatus();
+       })) {
+    INFLUENCE_EXPECT_OK(status);
+  }
 }
 
 TEST_P(DataReaderTest, NamesTheSampleThatIsNotFinite) {

@@ -23,6 +23,7 @@
 #include "base/torch_boundary.h"
 #include "base/validators.h"
 #include "cli/data_reader.h"
+#include "cli/job.h"
 #include "gradients/batch.h"
 #include "gradients/model.h"
 #include "gradients/per_sample_function.h"
@@ -76,8 +77,9 @@ absl::StatusOr<std::shared_ptr<const DataSet>> DataSet::Open(
     const std::string& model_file) {
   INFLUENCE_ASSIGN_OR_RETURN(
       DataReader reader,
-      DataReader::Open(path,
-                       {.dtype = dtype, .batch_size = kInitialBatchSize}));
+      DataReader::Open(path, {.dtype = dtype,
+                              .batch_size = kInitialBatchSize,
+                              .ranks = Job().get()}));
   std::shared_ptr<DataSet> data(new DataSet(path, dtype, std::move(reader)));
   absl::Status as_they_are = data->TryModel(model, model_file);
   if (as_they_are.ok()) return data;

@@ -20,6 +20,7 @@
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/broadcast.h"
 #include "base/communicator.h"
 #include "base/progress.h"
 #include "base/status_macros.h"
@@ -176,10 +177,19 @@ absl::StatusOr<Method> MethodByName(const std::string& folder,
   return Lacking(folder, "method that this version knows");
 }
 
+// The fingerprint of `path`, which the first rank of a job reads for all.
+// Collective.
+absl::StatusOr<std::string> FingerprintForJob(const std::string& path) {
+  absl::StatusOr<std::string> fingerprint = std::string();
+  if (IsFirstRank()) fingerprint = FingerprintOfPath(path);
+  INFLUENCE_RETURN_IF_ERROR(BroadcastStatus(*Job(), fingerprint.status(), 0));
+  return Job()->BroadcastText(*fingerprint, 0);
+}
+
 // The fingerprint of `path`, which goes by `role`, into `opened`.
 absl::Status AddInput(const std::string& role, const std::string& path,
                       OpenedMethod& opened) {
-  INFLUENCE_ASSIGN_OR_RETURN(std::string fingerprint, FingerprintOfPath(path));
+  INFLUENCE_ASSIGN_OR_RETURN(std::string fingerprint, FingerprintForJob(path));
   opened.paths.emplace_back(role, path);
   opened.fingerprints.emplace_back(role, std::move(fingerprint));
   return absl::OkStatus();
@@ -332,7 +342,7 @@ absl::StatusOr<OpenedMethod> OpenFitted(const FittedSource& source,
             record.train, ": found nothing, expected the training data of ",
             source.folder, ", which ", record.method, " reads again"));
       }
-      INFLUENCE_ASSIGN_OR_RETURN(fingerprint, FingerprintOfPath(record.train));
+      INFLUENCE_ASSIGN_OR_RETURN(fingerprint, FingerprintForJob(record.train));
     }
     INFLUENCE_RETURN_IF_ERROR(CheckFittedData(source.folder, loaded.origin,
                                               record.train, fingerprint));
