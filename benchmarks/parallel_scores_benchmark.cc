@@ -34,7 +34,7 @@
 namespace influence {
 namespace {
 
-// The sizes of every benchmark below.
+// The sizes of the benchmarks below; the last two for fits alone.
 struct Problem {
   const char* name;
   BenchmarkModel model;
@@ -45,6 +45,8 @@ struct Problem {
 const Problem kProblems[] = {
     {"mlp", BenchmarkModel::kMlp, 2048, 64, 256, 64},
     {"cnn", BenchmarkModel::kCnn, 2048, 64, 128, 64},
+    {"mlp, 9000 samples", BenchmarkModel::kMlp, 9000, 64, 256, 64},
+    {"cnn, 9000 samples", BenchmarkModel::kCnn, 9000, 64, 128, 64},
 };
 
 template <typename T>
@@ -153,8 +155,8 @@ void BM_EkfacFit(benchmark::State& state) {
 
 BENCHMARK(BM_EkfacFit)
     ->ArgNames({"problem", "workers", "threads"})
-    ->ArgsProduct({{0, 1}, {1, 2}, {1}})
-    ->ArgsProduct({{0, 1}, {1}, {2}})
+    ->ArgsProduct({{0, 1, 2, 3}, {1, 2}, {1}})
+    ->ArgsProduct({{0, 1, 2, 3}, {1}, {2}})
     ->MeasureProcessCPUTime()
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
