@@ -21,7 +21,6 @@
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "calculators/tile_schedule.h"
-#include "cli/batch_probe.h"
 #include "cli/batch_sizes.h"
 #include "cli/console.h"
 #include "cli/data_set.h"
@@ -61,18 +60,9 @@ absl::StatusOr<BatchLoop> BatchLoop::Begin(
   // The gradient as it is and as it becomes.
   problem.bytes_per_row = 2 * sizes.num_parameters * sizes.item_size;
   problem.written_bytes = sizes.num_train * values_per_row * sizes.item_size;
-  INFLUENCE_ASSIGN_OR_RETURN(
-      loop.plan_json_,
-      output.Plan(items, [&]() -> absl::StatusOr<nlohmann::ordered_json> {
-        INFLUENCE_ASSIGN_OR_RETURN(
-            const BatchProbe probe,
-            ProbeBatch(provider, samples, ProbeSize(problem)));
-        INFLUENCE_ASSIGN_OR_RETURN(RunPlan plan, MakePlan(problem, probe));
-        // A pass for gradients, another for what is made of them.
-        plan.estimated_seconds = 2 * static_cast<double>(sizes.num_train) *
-                                 probe.seconds_per_gradient;
-        return PlanJson(plan);
-      }));
+  INFLUENCE_ASSIGN_OR_RETURN(loop.plan_json_, output.Plan(items, [&] {
+    return ProbeAndPlan(provider, samples, problem);
+  }));
   INFLUENCE_ASSIGN_OR_RETURN(loop.plan_, ParsePlan(out.out, loop.plan_json_));
   INFLUENCE_RETURN_IF_ERROR(
       CheckBatchSize(out.out, loop.plan_, run.batch_size, sizes.num_train));

@@ -14,7 +14,6 @@
 #include "base/status_macros.h"
 #include "calculators/fitted_state_folder.h"
 #include "calculators/gradient_store.h"
-#include "cli/batch_probe.h"
 #include "cli/console.h"
 #include "cli/data_set.h"
 #include "cli/fitted_source.h"
@@ -78,16 +77,9 @@ absl::Status RunFitInto(OutputStore& store, const FitOptions& options,
   problem.written_bytes = problem.method_bytes;
   INFLUENCE_ASSIGN_OR_RETURN(
       const nlohmann::ordered_json plan_json,
-      AgreeOnPlan(store.writer(), ItemsOfFit(opened),
-                  [&]() -> absl::StatusOr<nlohmann::ordered_json> {
-                    INFLUENCE_ASSIGN_OR_RETURN(
-                        const BatchProbe probe,
-                        ProbeBatch(*opened.inputs.provider, train,
-                                   ProbeSize(problem)));
-                    INFLUENCE_ASSIGN_OR_RETURN(const RunPlan plan,
-                                               MakePlan(problem, probe));
-                    return PlanJson(plan);
-                  }));
+      AgreeOnPlan(store.writer(), ItemsOfFit(opened), [&] {
+        return ProbeAndPlan(*opened.inputs.provider, train, problem);
+      }));
   INFLUENCE_ASSIGN_OR_RETURN(const RunPlan plan,
                              ParsePlan(options.out, plan_json));
   INFLUENCE_RETURN_IF_ERROR(CheckBatchSize(options.out, plan,

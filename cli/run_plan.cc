@@ -10,10 +10,13 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "base/status_macros.h"
 #include "cli/batch_probe.h"
 #include "cli/batch_sizes.h"
 #include "cli/byte_text.h"
+#include "cli/data_set.h"
 #include "cli/terminal_progress.h"
+#include "gradients/gradient_provider.h"
 #include "nlohmann/json.hpp"
 
 namespace influence {
@@ -124,7 +127,9 @@ double SecondsOf(const PlanProblem& problem, const BatchProbe& probe,
                  const RunPlan& plan) {
   const auto num_train = static_cast<double>(problem.sizes.num_train);
   const auto num_queries = static_cast<double>(problem.sizes.num_queries);
-  double gradients = static_cast<double>(problem.fit_passes) * num_train;
+  const int64_t passes =
+      problem.fit_passes + (problem.bytes_per_row > 0 ? 2 : 0);
+  double gradients = static_cast<double>(passes) * num_train;
   double seconds = 0;
   if (problem.has_scores) {
     gradients += static_cast<double>(plan.passes) * num_train + num_queries;
@@ -263,6 +268,15 @@ absl::StatusOr<RunPlan> MakePlan(const PlanProblem& given,
   }
   plan.estimated_seconds = SecondsOf(problem, probe, plan);
   return plan;
+}
+
+absl::StatusOr<Json> ProbeAndPlan(const GradientProvider& provider,
+                                  const DataSet& data,
+                                  const PlanProblem& problem) {
+  INFLUENCE_ASSIGN_OR_RETURN(const BatchProbe probe,
+                             ProbeBatch(provider, data, ProbeSize(problem)));
+  INFLUENCE_ASSIGN_OR_RETURN(const RunPlan plan, MakePlan(problem, probe));
+  return PlanJson(plan);
 }
 
 std::string PlanText(const RunPlan& plan, std::optional<int64_t> memory_limit) {

@@ -21,6 +21,8 @@
 #include "absl/status/statusor.h"
 #include "cli/batch_probe.h"
 #include "cli/batch_sizes.h"
+#include "cli/data_set.h"
+#include "gradients/gradient_provider.h"
 #include "nlohmann/json.hpp"
 
 namespace influence {
@@ -78,7 +80,8 @@ struct PlanProblem {
   bool has_scores = true;
 
   // Of a command that makes rows, not scores: what each sample of a batch needs
-  // beside its gradients.
+  // beside its gradients, in a pass for these and another for what becomes of
+  // them.
   int64_t bytes_per_row = 0;
 
   int64_t written_bytes = 0;
@@ -93,6 +96,12 @@ int64_t ProbeSize(const PlanProblem& problem);
 // change, where not even that suffices.
 absl::StatusOr<RunPlan> MakePlan(const PlanProblem& problem,
                                  const BatchProbe& probe);
+
+// The plan from a batch of `data` whose gradients `provider` takes, as
+// PlanJson() writes it; errors of ProbeBatch() and MakePlan().
+absl::StatusOr<nlohmann::ordered_json> ProbeAndPlan(
+    const GradientProvider& provider, const DataSet& data,
+    const PlanProblem& problem);
 
 // "peak memory about 812 MiB (limit 1 GiB); writes 458 MiB; about 12 s"
 std::string PlanText(const RunPlan& plan, std::optional<int64_t> memory_limit);

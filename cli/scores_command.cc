@@ -25,8 +25,6 @@
 #include "calculators/tile_workers.h"
 #include "calculators/top_k.h"
 #include "calculators/zarr_format.h"
-#include "cli/batch_probe.h"
-#include "cli/batch_sizes.h"
 #include "cli/console.h"
 #include "cli/data_set.h"
 #include "cli/factor_file.h"
@@ -196,134 +194,210 @@ PlanProblem ProblemOf(const ScoresOptions& options, const OpenedMethod& opened,
   return problem;
 }
 
-absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
-                           absl::Time start, Console& console) {
-  const auto* const fit = std::get_if<FitSource>(&options.source);
-  const auto* const fitted = std::get_if<FittedSource>(&options.source);
-  INFLUENCE_RETURN_IF_ERROR(ApplyThreads(options));
-  std::optional<FactorFile> factors;
-  if (!options.factors.empty()) {
-    INFLUENCE_ASSIGN_OR_RETURN(factors, FactorFile::Open(options.factors));
-  }
-  const std::string query_function =
-      factors.has_value() ? factors->query_function() : options.query_function;
+// Threads work side by side, on a tile each, where that is worth more than to
+// share one (parallel_influence_calculator.h). Queries that are solved for make
+// long rows, in which the solver has use for all threads.
+int NumWorkers(const ScoresOptions& options, bool are_rows) {
+  return are_rows
+             ? 1
+             : std::min(options.num_threads.value_or(1), DefaultNumWorkers());
+}
+
+// Everything that the scores are made of.
+struct ScoresRun {
+  const FitSource* fit = nullptr;  // Of the options; one of these two.
+  const FittedSource* fitted = nullptr;
+  std::optional<FactorFile> factors;  // Of queries that were solved for.
   OpenedMethod opened;
-  if (fit != nullptr) {
+  ScoreArrays scores;
+  TopKOptions top_k;
+  ResultSummary summary;
+
+  int64_t num_queries() const {
+    return factors.has_value() ? factors->num_queries()
+                               : opened.inputs.test->num_samples();
+  }
+};
+
+absl::StatusOr<ScoresRun> OpenScores(const ScoresOptions& options) {
+  ScoresRun run;
+  run.fit = std::get_if<FitSource>(&options.source);
+  run.fitted = std::get_if<FittedSource>(&options.source);
+  if (!options.factors.empty()) {
+    INFLUENCE_ASSIGN_OR_RETURN(run.factors, FactorFile::Open(options.factors));
+  }
+  const std::string query_function = run.factors.has_value()
+                                         ? run.factors->query_function()
+                                         : options.query_function;
+  if (run.fit != nullptr) {
     INFLUENCE_ASSIGN_OR_RETURN(
-        opened, OpenUnfitted(*fit, options, options.test, query_function));
+        run.opened,
+        OpenUnfitted(*run.fit, options, options.test, query_function));
   } else {
     INFLUENCE_ASSIGN_OR_RETURN(
-        opened,
-        OpenFitted(*fitted, options.train, options.test, query_function));
+        run.opened,
+        OpenFitted(*run.fitted, options.train, options.test, query_function));
   }
+  OpenedMethod& opened = run.opened;
   if (options.score_tolerance > 0) {
     INFLUENCE_RETURN_IF_ERROR(CheckScoreTolerance(
         opened.method, absl::StrCat(options.score_tolerance)));
   }
-  if (factors.has_value()) {
-    INFLUENCE_RETURN_IF_ERROR(factors->CheckBelongsTo(opened));
-    opened.fingerprints.emplace_back("factors", factors->test_fingerprint());
+  if (run.factors.has_value()) {
+    INFLUENCE_RETURN_IF_ERROR(run.factors->CheckBelongsTo(opened));
+    opened.fingerprints.emplace_back("factors",
+                                     run.factors->test_fingerprint());
     opened.paths.emplace_back("factors", options.factors);
   }
-  const DataSet& train_data = *opened.inputs.train;
-
-  ScoreArrays scores;
-  scores.mode = options.mode;
-  INFLUENCE_ASSIGN_OR_RETURN(scores.inputs,
-                             PerturbedInputs(options, train_data));
+  run.scores.mode = options.mode;
+  INFLUENCE_ASSIGN_OR_RETURN(run.scores.inputs,
+                             PerturbedInputs(options, *opened.inputs.train));
   if (options.by_block) {
     for (const ParameterBlock& block : opened.influence->blocks().blocks()) {
-      scores.blocks.push_back(block.name);
+      run.scores.blocks.push_back(block.name);
     }
   }
-  INFLUENCE_ASSIGN_OR_RETURN(const TopKOptions top_k,
-                             TopKOptionsOf(options, opened));
-  ResultSummary summary = SummaryOf(options, opened, scores);
+  INFLUENCE_ASSIGN_OR_RETURN(run.top_k, TopKOptionsOf(options, opened));
+  run.summary = SummaryOf(options, opened, run.scores);
+  return run;
+}
+
+// The arrays that the run writes, in tiles of [queries, train_batch].
+std::vector<ResultArray> ResultArraysOf(const ScoresRun& run, int64_t queries,
+                                        int64_t train_batch) {
+  return run.summary.kind == "top_k"
+             ? TopKArrays(run.num_queries(), run.top_k.k, queries)
+             : ArraysOf(run.scores, *run.opened.inputs.train, run.num_queries(),
+                        queries, train_batch);
+}
+
+// Agrees with `output` on the plan, whose JSON goes into the summary.
+absl::StatusOr<RunPlan> PlanScores(const ScoresOptions& options,
+                                   ResultOutput& output, ScoresRun& run) {
+  const OpenedMethod& opened = run.opened;
+  const DataSet& train = *opened.inputs.train;
+  const int64_t num_queries = run.num_queries();
+  const int64_t num_train = train.num_samples();
+  const at::ScalarType dtype = opened.record.dtype;
+  const bool has_rows = run.factors.has_value() || KeepsFactors(opened.method);
+  PlanProblem problem = ProblemOf(options, opened, has_rows);
+  problem.sizes = {.num_parameters = opened.influence->num_parameters(),
+                   .item_size = dtype == at::kDouble ? 8 : 4,
+                   .num_train = num_train,
+                   .num_queries = num_queries,
+                   .values_per_input = train.values_per_sample(),
+                   .values_per_score = 1};
+  for (const ResultArray& array :
+       ArraysOf(run.scores, train, num_queries, 1, 1)) {
+    problem.sizes.values_per_score =
+        std::max(problem.sizes.values_per_score, Product(array.shape, 2));
+  }
+  problem.workers = NumWorkers(options, has_rows);
+  problem.most_samples = LargestSharedBatch(
+      num_train, Job()->size() * NumWorkers(options, has_rows));
+  // Ranks share the tiles of rows that they solve for; else the strongest are
+  // known when a row is over, so whoever shares the work has whole rows.
+  const int64_t num_shares = options.shard.has_value()
+                                 ? options.shard->count
+                                 : (has_rows ? 1 : Job()->size());
+  if (options.top_k.has_value() && num_shares > 1) {
+    problem.most_queries = (num_queries + num_shares - 1) / num_shares;
+  }
+  if (run.fit != nullptr) problem.most_fit_samples = opened.record.batch_size;
+  problem.written_bytes =
+      SizeOf(ResultArraysOf(run, num_queries, /*train_batch=*/1), dtype);
+  INFLUENCE_ASSIGN_OR_RETURN(
+      run.summary.plan, output.Plan(RunItemsOf(run.summary), [&] {
+        return ProbeAndPlan(*opened.inputs.provider, train, problem);
+      }));
+  INFLUENCE_ASSIGN_OR_RETURN(RunPlan plan,
+                             ParsePlan(options.out, run.summary.plan));
+  INFLUENCE_RETURN_IF_ERROR(
+      CheckBatchSize(options.out, plan, options.batch_size, num_train));
+  return plan;
+}
+
+// The queries of the run, in groups of plan.queries_per_pass.
+absl::StatusOr<QueryGroups> QueriesOf(
+    const ScoresRun& run, const RunPlan& plan,
+    const std::shared_ptr<const ComposableInfluence>& influence) {
+  if (run.factors.has_value()) {
+    return StoredFactors(influence, run.factors->reader(), run.num_queries(),
+                         plan.queries_per_pass);
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const std::shared_ptr<const DataSet> test,
+      run.opened.inputs.test->WithBatchSize(plan.query_batch_size));
+  if (plan.keeps_factors == 0) return BatchesOfQueries(influence, test);
+  const int64_t group = (plan.queries_per_pass + plan.query_batch_size - 1) /
+                        plan.query_batch_size;
+  return GroupsOfFactors(influence, test, group, Job().get());
+}
+
+// Computes what is missing of `arrays` into `output`.
+absl::Status ComputeScores(
+    const ScoresOptions& options, const ScoresRun& run, const RunPlan& plan,
+    const std::shared_ptr<const ComposableInfluence>& influence,
+    size_t num_arrays, ResultOutput& output, Console& console) {
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const std::shared_ptr<const DataSet> train,
+      run.opened.inputs.train->WithBatchSize(plan.batch_size));
+  INFLUENCE_ASSIGN_OR_RETURN(QueryGroups queries,
+                             QueriesOf(run, plan, influence));
+  std::shared_ptr<const BatchSequence> samples = train;
+  if (run.fitted != nullptr && options.mode == InfluenceMode::kUp) {
+    INFLUENCE_ASSIGN_OR_RETURN(const auto gradients,
+                               OpenStoredGradients(*run.fitted, run.opened));
+    if (gradients != nullptr) {
+      console.Say(
+          absl::StrCat("from the gradients stored in ", run.fitted->folder));
+      queries = MeetStoredGradients(std::move(queries), gradients);
+      samples = NumberedSamples(train->num_samples(), plan.batch_size);
+    }
+  }
+  const double scale =
+      UnitsFactor(options.mode, options.units, influence->num_fitted_samples());
+  const int64_t columns = samples->num_batches();
+  const bool shares_groups = plan.keeps_factors != 0 && Job()->size() > 1;
+  ResultTileSink all(&output, num_arrays, plan.queries_per_pass,
+                     plan.batch_size, scale);
+  TopKTileSink strongest(&output, run.top_k, plan.queries_per_pass,
+                         plan.batch_size, columns, scale, shares_groups);
+  ScoreTileSink& sink =
+      options.top_k.has_value() ? static_cast<ScoreTileSink&>(strongest) : all;
+  if (shares_groups) {
+    return ForEachSharedScoreTile(queries, *samples, run.scores, *Job(), sink,
+                                  console.Progress());
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const WorkShare share,
+      ShareWork(options, queries.num_groups * columns,
+                /*run_length=*/options.top_k.has_value() ? columns : 1));
+  return ForEachScoreTile(queries, *samples, run.scores, *share.schedule,
+                          share.num_tiles, sink, console.Progress(),
+                          NumWorkers(options, plan.keeps_factors != 0));
+}
+
+absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
+                           absl::Time start, Console& console) {
+  INFLUENCE_RETURN_IF_ERROR(ApplyThreads(options));
+  INFLUENCE_ASSIGN_OR_RETURN(ScoresRun run, OpenScores(options));
+  OpenedMethod& opened = run.opened;
+  ResultSummary& summary = run.summary;
   if (output.finished()) {
     INFLUENCE_ASSIGN_OR_RETURN(const ZarrAttributes attributes,
                                output.CheckFinished(RunItemsOf(summary)));
     return TellFinished(options.out, attributes, options, console);
   }
-
-  const int64_t num_queries = factors.has_value()
-                                  ? factors->num_queries()
-                                  : opened.inputs.test->num_samples();
-  const at::ScalarType dtype = opened.record.dtype;
-  const int64_t item_size = dtype == at::kDouble ? 8 : 4;
-  const bool has_rows = factors.has_value() || KeepsFactors(opened.method);
-  const std::shared_ptr<Communicator> job = Job();
-  // To solve for queries costs more than what comes of it, and the strongest
-  // are known when a row is over: who shares the work has whole rows, or all
-  // ranks solve for a row together.
-  const bool has_whole_rows =
-      options.top_k.has_value() ||
-      (KeepsFactors(opened.method) && !factors.has_value());
-  const int64_t num_shares = options.shard.has_value()
-                                 ? options.shard->count
-                                 : (has_rows ? 1 : job->size());
-  // Threads work side by side, on a tile each, where that is worth more than to
-  // share one (parallel_influence_calculator.h). Queries that are solved for
-  // make long rows, in which the solver has use for all threads.
-  const auto workers_of = [&](bool are_rows) {
-    return are_rows
-               ? 1
-               : std::min(options.num_threads.value_or(1), DefaultNumWorkers());
-  };
-  BatchProblem problem = {.num_parameters = opened.influence->num_parameters(),
-                          .item_size = item_size,
-                          .num_train = train_data.num_samples(),
-                          .num_queries = num_queries,
-                          .values_per_input = train_data.values_per_sample(),
-                          .values_per_score = 1};
-  for (const ResultArray& array :
-       ArraysOf(scores, train_data, num_queries, 1, 1)) {
-    problem.values_per_score =
-        std::max(problem.values_per_score, Product(array.shape, 2));
-  }
-  PlanProblem plan_problem = ProblemOf(options, opened, has_rows);
-  plan_problem.sizes = problem;
-  plan_problem.workers = workers_of(has_rows);
-  plan_problem.most_samples =
-      LargestSharedBatch(problem.num_train, job->size() * workers_of(has_rows));
-  if (has_whole_rows && num_shares > 1) {
-    plan_problem.most_queries = (num_queries + num_shares - 1) / num_shares;
-  }
-  if (fit != nullptr) plan_problem.most_fit_samples = opened.record.batch_size;
-  plan_problem.written_bytes =
-      SizeOf(options.top_k.has_value()
-                 ? TopKArrays(num_queries, top_k.k, num_queries)
-                 : ArraysOf(scores, train_data, num_queries, 1, 1),
-             dtype);
-  INFLUENCE_ASSIGN_OR_RETURN(
-      summary.plan,
-      output.Plan(RunItemsOf(summary),
-                  [&]() -> absl::StatusOr<nlohmann::ordered_json> {
-                    INFLUENCE_ASSIGN_OR_RETURN(
-                        const BatchProbe probe,
-                        ProbeBatch(*opened.inputs.provider, train_data,
-                                   ProbeSize(plan_problem)));
-                    INFLUENCE_ASSIGN_OR_RETURN(const RunPlan plan,
-                                               MakePlan(plan_problem, probe));
-                    return PlanJson(plan);
-                  }));
   INFLUENCE_ASSIGN_OR_RETURN(const RunPlan plan,
-                             ParsePlan(options.out, summary.plan));
-  INFLUENCE_RETURN_IF_ERROR(
-      CheckBatchSize(options.out, plan, options.batch_size, problem.num_train));
-  const bool keeps_factors = plan.keeps_factors != 0;
-  const int num_workers = workers_of(keeps_factors);
-  if (fit != nullptr) opened.record.batch_size = plan.fit_batch_size;
+                             PlanScores(options, output, run));
+  if (run.fit != nullptr) opened.record.batch_size = plan.fit_batch_size;
   const std::vector<ResultArray> arrays =
-      options.top_k.has_value()
-          ? TopKArrays(num_queries, top_k.k, plan.queries_per_pass)
-          : ArraysOf(scores, train_data, num_queries, plan.queries_per_pass,
-                     plan.batch_size);
-  INFLUENCE_RETURN_IF_ERROR(output.Begin(dtype, arrays));
-  INFLUENCE_ASSIGN_OR_RETURN(const std::shared_ptr<const DataSet> train,
-                             train_data.WithBatchSize(plan.batch_size));
+      ResultArraysOf(run, plan.queries_per_pass, plan.batch_size);
+  INFLUENCE_RETURN_IF_ERROR(output.Begin(opened.record.dtype, arrays));
 
-  console.Say(SizesText(opened, num_queries));
-  const std::string cost = fit != nullptr ? CostText(fit->method) : "";
+  console.Say(SizesText(opened, run.num_queries()));
+  const std::string cost = run.fit != nullptr ? CostText(run.fit->method) : "";
   console.Say(
       absl::StrCat("plan: ", cost, cost.empty() ? "" : ", ", "scores in ",
                    plan.passes, plan.passes == 1 ? " pass" : " passes",
@@ -331,66 +405,21 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
                    ", ", plan.queries_per_pass, " queries a pass; ",
                    PlanText(plan, options.memory_limit)));
 
-  if (fit != nullptr) {
+  if (run.fit != nullptr) {
     INFLUENCE_RETURN_IF_ERROR(
         output.store() == nullptr || opened.method == Method::kIdentity
             ? FitOpened(opened, console.Progress())
             : FitWithNotes(opened, *output.store(), /*keep_fit=*/true,
                            /*keep_all=*/options.resume, console.Progress()));
   }
-  std::shared_ptr<const ComposableInfluence> influence = opened.influence;
   if (options.score_tolerance > 0) {
     INFLUENCE_ASSIGN_OR_RETURN(
-        influence, WithScoreTolerance(*influence, options.score_tolerance));
+        opened.influence,
+        WithScoreTolerance(*opened.influence, options.score_tolerance));
   }
-  QueryGroups queries;
-  if (factors.has_value()) {
-    queries = StoredFactors(influence, factors->reader(), num_queries,
-                            plan.queries_per_pass);
-  } else {
-    INFLUENCE_ASSIGN_OR_RETURN(
-        const std::shared_ptr<const DataSet> test,
-        opened.inputs.test->WithBatchSize(plan.query_batch_size));
-    const int64_t group = (plan.queries_per_pass + plan.query_batch_size - 1) /
-                          plan.query_batch_size;
-    queries = keeps_factors ? GroupsOfFactors(influence, test, group, job.get())
-                            : BatchesOfQueries(influence, test);
-  }
-  std::shared_ptr<const BatchSequence> samples = train;
-  if (fitted != nullptr && options.mode == InfluenceMode::kUp) {
-    INFLUENCE_ASSIGN_OR_RETURN(const auto gradients,
-                               OpenStoredGradients(*fitted, opened));
-    if (gradients != nullptr) {
-      console.Say(
-          absl::StrCat("from the gradients stored in ", fitted->folder));
-      queries = MeetStoredGradients(std::move(queries), gradients);
-      samples = NumberedSamples(train->num_samples(), plan.batch_size);
-    }
-  }
-  const double scale =
-      UnitsFactor(options.mode, options.units, influence->num_fitted_samples());
-  const bool shares_groups = keeps_factors && job->size() > 1;
-  ResultTileSink all(&output, arrays.size(), plan.queries_per_pass,
-                     plan.batch_size, scale);
-  TopKTileSink strongest(&output, top_k, plan.queries_per_pass, plan.batch_size,
-                         train->num_batches(), scale, shares_groups);
-  ScoreTileSink& sink =
-      options.top_k.has_value() ? static_cast<ScoreTileSink&>(strongest) : all;
-  const auto compute = [&]() -> absl::Status {
-    if (shares_groups) {
-      return ForEachSharedScoreTile(queries, *samples, scores, *job, sink,
-                                    console.Progress());
-    }
-    const int64_t columns = samples->num_batches();
-    INFLUENCE_ASSIGN_OR_RETURN(
-        const WorkShare share,
-        ShareWork(options, queries.num_groups * columns,
-                  /*run_length=*/has_whole_rows ? columns : 1));
-    return ForEachScoreTile(queries, *samples, scores, *share.schedule,
-                            share.num_tiles, sink, console.Progress(),
-                            num_workers);
-  };
-  if (const absl::Status status = compute(); !status.ok()) {
+  if (const absl::Status status = ComputeScores(
+          options, run, plan, opened.influence, arrays.size(), output, console);
+      !status.ok()) {
     return output.NameSource(status, opened.paths[0].second);
   }
 
@@ -400,18 +429,16 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
   for (const ResultArray& array : arrays) {
     if (!array.name.empty()) summary.arrays.push_back(array.name);
   }
-  opened.influence = std::const_pointer_cast<ComposableInfluence>(influence);
   summary.fit = SummarizeFit(opened);
   summary.batch_size = plan.batch_size;
   summary.passes = plan.passes;
   summary.complete = !options.shard.has_value() || output.IsWhole();
-  if (factors.has_value()) summary.solves = factors->solves();
+  if (run.factors.has_value()) summary.solves = run.factors->solves();
   summary.peak_memory_bytes = PeakResidentBytes();
   summary.seconds = absl::ToDoubleSeconds(absl::Now() - start);
   if (summary.complete) {
-    if (!factors.has_value()) {
-      INFLUENCE_ASSIGN_OR_RETURN(summary.solves,
-                                 output.Solves(queries.num_groups));
+    if (!run.factors.has_value()) {
+      INFLUENCE_ASSIGN_OR_RETURN(summary.solves, output.Solves(plan.passes));
     }
     INFLUENCE_RETURN_IF_ERROR(output.Commit(ResultAttributes(summary)));
   }
