@@ -162,6 +162,50 @@ class CliJobTest : public ::testing::Test {
                         " --threads 1");
   }
 
+  // Kills a rank of `scores` with the method at random moments, until it has
+  // been that often, resumes, and compares with an unbroken job, which differs
+  // from a process alone by `rounding` at most.
+  void KillRanks(const std::string& method, int kills, double rounding) const {
+    SucceedAlone(FitLine("--method " + method) + " --out @fitted");
+    const std::string words =
+        "scores --quiet --threads 1 --train @large --test @test --batch-size 1 "
+        "--fitted @fitted ";
+    SucceedAlone(words + "--out @alone.zarr");
+    const absl::Time start = absl::Now();
+    SucceedAsJob(2, words + "--out @unbroken.zarr");
+    const absl::Duration duration = absl::Now() - start;
+    const at::Tensor expected = ReadZarr(Path("unbroken.zarr"));
+    EXPECT_THAT(ReadZarr(Path("alone.zarr")),
+                TensorNear(expected, rounding * LargestOf(expected)));
+
+    std::mt19937_64 random(kSeed);
+    std::uniform_real_distribution<double> share(0, 1);
+    for (int killed = 0; killed < kills;) {
+      const absl::Time moment = absl::Now() + duration * share(random);
+      RunningJob job(2, problem_.folder,
+                     Line(words + "--resume --out @scores.zarr"));
+      bool hit = false;
+      while (!hit && !job.HasEnded()) {
+        absl::SleepFor(absl::Milliseconds(2));
+        const std::vector<int> ranks = job.Ranks();
+        if (absl::Now() < moment || ranks.size() != 2) continue;
+        hit = kill(ranks[random() % 2], SIGKILL) == 0;
+      }
+      const CommandResult result = job.Wait();
+      if (!hit) {
+        ASSERT_EQ(result.exit_code, 0) << result.err;
+      } else if (result.exit_code != 0) {
+        ++killed;
+      }
+      if (!fs::exists(Path("scores.zarr"))) continue;
+      EXPECT_TRUE(at::equal(ReadZarr(Path("scores.zarr")), expected));
+      fs::remove_all(Path("scores.zarr"));
+    }
+    SucceedAsJob(2, words + "--resume --out @scores.zarr");
+    EXPECT_TRUE(at::equal(ReadZarr(Path("scores.zarr")), expected));
+    EXPECT_FALSE(fs::exists(Path("scores.zarr.incomplete")));
+  }
+
   CliProblem problem_;
   std::string temporary_;
 };
@@ -317,44 +361,15 @@ TEST_F(CliJobTest, OneRankSpeaks) {
   EXPECT_THAT(file.err, HasSubstr("--out"));
 }
 
-// A rank that is killed ends the job; with --resume the next one does the rest.
+// A rank that is killed ends the job, wherever the others wait for it; with
+// --resume the next one does the rest.
 TEST_F(CliJobTest, SurvivesTheLossOfRanks) {
-  SucceedAlone(FitLine("--method ekfac") + " --out @fitted");
-  const std::string words =
-      "scores --quiet --threads 1 --train @large --test @test --batch-size 1 "
-      "--fitted @fitted ";
-  SucceedAlone(words + "--out @unbroken.zarr");
-  const at::Tensor expected = ReadZarr(Path("unbroken.zarr"));
-  const absl::Time start = absl::Now();
-  SucceedAsJob(2, words + "--out @timed.zarr");
-  const absl::Duration duration = absl::Now() - start;
+  KillRanks("ekfac", 5, /*rounding=*/0);
+}
 
-  std::mt19937_64 random(kSeed);
-  std::uniform_real_distribution<double> share(0, 1);
-  for (int killed = 0; killed < 5;) {
-    const absl::Time moment = absl::Now() + duration * share(random);
-    RunningJob job(2, problem_.folder,
-                   Line(words + "--resume --out @scores.zarr"));
-    bool hit = false;
-    while (!hit && !job.HasEnded()) {
-      absl::SleepFor(absl::Milliseconds(2));
-      const std::vector<int> ranks = job.Ranks();
-      if (absl::Now() < moment || ranks.size() != 2) continue;
-      hit = kill(ranks[random() % 2], SIGKILL) == 0;
-    }
-    const CommandResult result = job.Wait();
-    if (!hit) {
-      ASSERT_EQ(result.exit_code, 0) << result.err;
-    } else if (result.exit_code != 0) {
-      ++killed;
-    }
-    if (!fs::exists(Path("scores.zarr"))) continue;
-    EXPECT_TRUE(at::equal(ReadZarr(Path("scores.zarr")), expected));
-    fs::remove_all(Path("scores.zarr"));
-  }
-  SucceedAsJob(2, words + "--resume --out @scores.zarr");
-  EXPECT_TRUE(at::equal(ReadZarr(Path("scores.zarr")), expected));
-  EXPECT_FALSE(fs::exists(Path("scores.zarr.incomplete")));
+// The same where the ranks solve for every query together.
+TEST_F(CliJobTest, SurvivesTheLossOfRanksThatSolveTogether) {
+  KillRanks("ihm", 3, /*rounding=*/1e-10);
 }
 
 }  // namespace
