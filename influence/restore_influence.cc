@@ -30,7 +30,7 @@ using Result = absl::StatusOr<std::unique_ptr<ComposableInfluence>>;
 struct Method {
   bool takes_data;
   Result (*restore)(Provider, const FittedState&, const Data&, QueryFunction,
-                    Ranks);
+                    const Ranks&);
 };
 
 // Of a method whose state holds all that it solves with.
@@ -38,7 +38,8 @@ template <typename Influence>
 Method WithoutData() {
   return {/*takes_data=*/false,
           [](Provider provider, const FittedState& state, const Data& /*data*/,
-             QueryFunction query_function, Ranks /*communicator*/) -> Result {
+             QueryFunction query_function,
+             const Ranks& /*communicator*/) -> Result {
             return Influence::Restore(std::move(provider), state,
                                       std::move(query_function));
           }};
@@ -47,13 +48,13 @@ Method WithoutData() {
 // Of a method that may solve with the training data.
 template <typename Influence>
 Method WithData() {
-  return {/*takes_data=*/true,
-          [](Provider provider, const FittedState& state, const Data& data,
-             QueryFunction query_function, Ranks communicator) -> Result {
-            return Influence::Restore(std::move(provider), state, data,
-                                      std::move(query_function),
-                                      std::move(communicator));
-          }};
+  return {
+      /*takes_data=*/true,
+      [](Provider provider, const FittedState& state, const Data& data,
+         QueryFunction query_function, const Ranks& communicator) -> Result {
+        return Influence::Restore(std::move(provider), state, data,
+                                  std::move(query_function), communicator);
+      }};
 }
 
 const std::map<std::string, Method>& Methods() {
@@ -89,7 +90,7 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>> RestoreInfluence(
     const FittedState& state, std::shared_ptr<const GradientProvider> provider,
     const std::shared_ptr<const BatchSequence>& data,
     std::optional<PerSampleFunction> query_function,
-    std::shared_ptr<Communicator> communicator) {
+    const std::shared_ptr<Communicator>& communicator) {
   const auto found = Methods().find(state.method);
   if (found == Methods().end()) {
     return absl::NotFoundError(absl::StrCat(
@@ -100,8 +101,7 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>> RestoreInfluence(
     return absl::InvalidArgumentError("provider: is null");
   }
   return found->second.restore(std::move(provider), state, data,
-                               std::move(query_function),
-                               std::move(communicator));
+                               std::move(query_function), communicator);
 }
 
 }  // namespace influence

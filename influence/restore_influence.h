@@ -41,7 +41,7 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>> RestoreInfluence(
     const FittedState& state, std::shared_ptr<const GradientProvider> provider,
     const std::shared_ptr<const BatchSequence>& data = nullptr,
     std::optional<PerSampleFunction> query_function = std::nullopt,
-    std::shared_ptr<Communicator> communicator = nullptr);
+    const std::shared_ptr<Communicator>& communicator = nullptr);
 
 }  // namespace influence
 
