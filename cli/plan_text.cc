@@ -2,9 +2,11 @@
 #include "cli/plan_text.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
@@ -12,16 +14,31 @@
 #include "absl/strings/str_format.h"
 #include "cli/console.h"
 #include "cli/fitted_source.h"
+#include "cli/job.h"
 #include "cli/method_factory.h"
 #include "cli/method_options.h"
 #include "cli/options.h"
 #include "cli/result_summary.h"
 #include "cli/run_plan.h"
 #include "gradients/parameter_blocks.h"
+#include "influence/cg_influence.h"
+#include "influence/curvature_products.h"
 #include "nlohmann/json.hpp"
 #include "operators/curvature.h"
+#include "operators/kept_curvature_operator.h"
 
 namespace influence {
+namespace {
+
+// Which blocks' curvatures cg multiplies with as dense matrices.
+std::vector<bool> FormedBlocks(const MethodOptions& method,
+                               const ParameterBlocks& blocks) {
+  return BlocksToForm(
+      CurvatureProductsOptions(), blocks, /*num_matrices=*/1,
+      std::min(method.max_iterations, CgInfluence::kUsualIterations));
+}
+
+}  // namespace
 
 std::string CostText(const MethodOptions& method) {
   const bool is_auto = method.regularization.is_auto();
@@ -86,10 +103,19 @@ double MethodBytes(const MethodOptions& method, const ParameterBlocks& blocks,
   const auto item_bytes = static_cast<double>(item_size);
   switch (method.method) {
     case Method::kIdentity:
-    case Method::kCg:
     case Method::kLissa:
     case Method::kInverseHarmonicMean:
       return 0;
+    case Method::kCg: {
+      // The matrices that are formed.
+      const std::vector<bool> formed = FormedBlocks(method, blocks);
+      double bytes = 0;
+      for (size_t b = 0; b < formed.size(); ++b) {
+        const auto size = static_cast<double>(blocks.blocks()[b].size);
+        if (formed[b]) bytes += 8 * size * size;
+      }
+      return bytes;
+    }
     case Method::kDirect: {
       // C and its factor for each block, and once more as much for the block
       // that is being factorised.
@@ -127,6 +153,22 @@ void AddFit(const MethodOptions& method, const ParameterBlocks& blocks,
     problem.kept_factor_bytes = KeptFactorBytes(memory_limit);
   }
   problem.writes_gradients = !is_kronecker;
+
+  // Of products with a curvature graphs are kept, or gradients; lissa, where
+  // its matrices are formed, keeps less.
+  problem.num_ranks = Job()->size();
+  problem.most_product_bytes = KeptCurvatureOptions().memory_limit;
+  const bool is_gauss_newton = method.curvature == Curvature::kGaussNewton;
+  if (method.method == Method::kInverseHarmonicMean) {
+    problem.product_factors = 1;
+  } else if (method.method == Method::kLissa) {
+    problem.product_factors = is_gauss_newton ? 1 : kCurvatureGraphFactors;
+  } else if (method.method == Method::kCg) {
+    const std::vector<bool> formed = FormedBlocks(method, blocks);
+    if (std::find(formed.begin(), formed.end(), false) != formed.end()) {
+      problem.product_factors = is_gauss_newton ? 1 : kCurvatureGraphFactors;
+    }
+  }
 }
 
 std::string SizesText(const OpenedMethod& opened, int64_t num_queries) {

@@ -119,7 +119,10 @@ int64_t PeakBytes(const PlanProblem& problem, const BatchProbe& probe,
   if (problem.bytes_per_row > 0) {
     scores = batch + plan.batch_size * problem.bytes_per_row;
   }
-  return probe.baseline_bytes.value_or(0) + problem.method_bytes +
+  int64_t products = (sizes.num_train / problem.num_ranks + 1) *
+                     problem.product_factors * probe.factor_bytes_per_sample;
+  if (products > problem.most_product_bytes) products = 0;
+  return probe.baseline_bytes.value_or(0) + problem.method_bytes + products +
          std::max(fit, scores);
 }
 

@@ -66,6 +66,13 @@ struct PlanProblem {
   int64_t method_bytes = 0;       // That it holds afterwards.
   int64_t kept_factor_bytes = 0;  // At most, between its passes.
 
+  // A method that solves with products keeps, from its fit on, what they are
+  // made of: so many times the factors of the samples that are a rank's, where
+  // that is within a limit.
+  int64_t product_factors = 0;
+  int64_t num_ranks = 1;
+  int64_t most_product_bytes = 0;
+
   // Does it fit to whole gradients [n, P] a batch, not to their factors?
   bool writes_gradients = true;
 

@@ -135,6 +135,25 @@ TEST(RunPlanTest, ThePeakIsTheSumOfWhatIsHeldAtATime) {
             (200 + 7) * kMiB + 96 * kMiB + 32 * kMiB + 300 * kMiB);
 }
 
+// Of the samples of one rank, and only where they are within the limit.
+TEST(RunPlanTest, WhatProductsKeepComesOnTop) {
+  PlanProblem problem = Problem();
+  BatchProbe probe = Probe(kMiB);
+  probe.factor_bytes_per_sample = 1000;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan without,
+                                 MakePlan(problem, probe));
+  problem.product_factors = 8;
+  problem.num_ranks = 4;
+  const int64_t kept = (problem.sizes.num_train / 4 + 1) * 8 * 1000;
+  problem.most_product_bytes = kept;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan with, MakePlan(problem, probe));
+  EXPECT_EQ(with.peak_memory_bytes, without.peak_memory_bytes + kept);
+  problem.most_product_bytes = kept - 1;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan beyond,
+                                 MakePlan(problem, probe));
+  EXPECT_EQ(beyond.peak_memory_bytes, without.peak_memory_bytes);
+}
+
 TEST(RunPlanTest, AMemoryLimitMakesBatchesAndPassesSmaller) {
   PlanProblem problem = Problem();
   INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan free,

@@ -33,9 +33,6 @@ constexpr char kRankOption[] = "rank";
 constexpr char kSeedOption[] = "seed";
 constexpr char kFormedOption[] = "formed";
 
-// Iterations that a query usually takes at most, for what is worth forming.
-constexpr int64_t kUsualIterations = 32;
-
 constexpr CgPreconditioner kPreconditioners[] = {CgPreconditioner::kNone,
                                                  CgPreconditioner::kJacobi,
                                                  CgPreconditioner::kNystroem};

@@ -82,6 +82,9 @@ struct CgInfluenceOptions {
 // data.
 class CgInfluence : public ComposableInfluence {
  public:
+  // Iterations that a query usually takes at most, for what is worth forming.
+  static constexpr int64_t kUsualIterations = 32;
+
   // kInvalidArgument if `provider` is null, an option is out of range or the
   // regularization does not fit the blocks.
   static absl::StatusOr<std::unique_ptr<CgInfluence>> Create(

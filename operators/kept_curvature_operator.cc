@@ -24,11 +24,6 @@
 namespace influence {
 namespace {
 
-// Memory of a graph that is differentiated twice, in that of the gradients'
-// factors: activations and output gradients once more for each of the passes
-// that it is made of.
-constexpr double kGraphFactors = 8;
-
 // Samples from which the memory of the others is estimated.
 constexpr int64_t kProbeSamples = 8;
 
@@ -112,8 +107,9 @@ absl::StatusOr<bool> KeptCurvatureOperator::BuildGraphs(
                                SliceBatch(merged->batch, 0, num_probed));
     INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients grads,
                                provider_->FactoredGrads(probe));
-    const double bytes_per_sample =
-        kGraphFactors * StoredBytes(grads) / static_cast<double>(num_probed);
+    const double bytes_per_sample = kCurvatureGraphFactors *
+                                    StoredBytes(grads) /
+                                    static_cast<double>(num_probed);
     bytes += bytes_per_sample * static_cast<double>(size);
     const double expected =
         first ? bytes_per_sample * static_cast<double>(num_samples_) : bytes;

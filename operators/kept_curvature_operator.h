@@ -22,6 +22,11 @@
 
 namespace influence {
 
+// Memory of a graph that is differentiated twice, in that of the gradients'
+// factors: activations and output gradients once more for each of the passes
+// that it is made of.
+inline constexpr int64_t kCurvatureGraphFactors = 8;
+
 struct KeptCurvatureOptions {
   // Bytes that what is kept may take, by an estimate, >= 0.
   int64_t memory_limit = int64_t{1} << 29;
