@@ -9,8 +9,10 @@
 
 #include "ATen/ops/empty.h"
 #include "ATen/ops/full.h"
+#include "ATen/ops/zeros.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "base/communicator.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "base/validators.h"
@@ -172,32 +174,7 @@ LissaInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
   const std::vector<bool> which =
       BlocksToForm(options_.products, blocks(), num_batches,
                    std::min(options_.max_iterations, kUsualIterations));
-  fit.curvatures_.assign(which.size(), at::Tensor());
-  const bool any = std::find(which.begin(), which.end(), true) != which.end();
-  DenseCurvatureOptions forming;
-  forming.num_threads = options_.products.num_threads;
-  forming.communicator = options_.communicator;
-  ProgressStage stage(progress, "curvature", any ? num_batches : 0, "batches");
-  for (int64_t t = 0; any && t < num_batches; ++t) {
-    const OneBatchSequence batch(data, t, fit.batch_sizes_[t]);
-    INFLUENCE_ASSIGN_OR_RETURN(
-        std::vector<at::Tensor> of_batch,
-        FormSelectedBlocks(options_.curvature, provider(), blocks(), which,
-                           batch, forming));
-    INFLUENCE_RETURN_IF_ERROR(CatchTorch("curvatures", [&] {
-      for (size_t b = 0; b < which.size(); ++b) {
-        if (!which[b]) continue;
-        const int64_t size = blocks().blocks()[b].size;
-        if (t == 0) {
-          fit.curvatures_[b] =
-              at::empty({num_batches, size, size}, provider().model().dtype());
-        }
-        fit.curvatures_[b][t].copy_(of_batch[b]);
-      }
-      return absl::OkStatus();
-    }));
-    stage.Advance();
-  }
+  INFLUENCE_RETURN_IF_ERROR(fit.FormCurvatures(data, which, progress));
   INFLUENCE_RETURN_IF_ERROR(fit.SetProducts(data));
   INFLUENCE_ASSIGN_OR_RETURN(fit.inverses_,
                              fit.MakeOperators(fit.regularization_.values));
@@ -217,6 +194,47 @@ std::vector<std::shared_ptr<const Operator>> LissaInfluence::Operators() const {
                             : RankAverage::Led(products_[b], inverses_[b]));
   }
   return operators;
+}
+
+absl::Status LissaInfluence::FormCurvatures(
+    const std::shared_ptr<const BatchSequence>& data,
+    const std::vector<bool>& which, ProgressReporter* progress) {
+  curvatures_.assign(which.size(), at::Tensor());
+  if (std::find(which.begin(), which.end(), true) == which.end()) {
+    return absl::OkStatus();
+  }
+  return CatchTorch("curvatures", [&]() -> absl::Status {
+    const auto num_batches = static_cast<int64_t>(batch_sizes_.size());
+    for (size_t b = 0; b < which.size(); ++b) {
+      if (!which[b]) continue;
+      const int64_t size = blocks().blocks()[b].size;
+      curvatures_[b] =
+          at::zeros({num_batches, size, size}, provider().model().dtype());
+    }
+    Communicator* const communicator = options_.communicator.get();
+    const RankShare mine = ShareOf(num_batches, communicator);
+    DenseCurvatureOptions forming;
+    forming.num_threads = options_.products.num_threads;
+    ProgressStage stage(progress, "curvature", mine.end - mine.begin,
+                        "batches");
+    for (int64_t t = mine.begin; t < mine.end; ++t) {
+      const OneBatchSequence batch(data, t, batch_sizes_[t]);
+      INFLUENCE_ASSIGN_OR_RETURN(
+          const std::vector<at::Tensor> of_batch,
+          FormSelectedBlocks(options_.curvature, provider(), blocks(), which,
+                             batch, forming));
+      for (size_t b = 0; b < which.size(); ++b) {
+        if (which[b]) curvatures_[b][t].copy_(of_batch[b]);
+      }
+      stage.Advance();
+    }
+    for (const at::Tensor& curvatures : curvatures_) {
+      // The others have zeros where this rank has a matrix.
+      if (communicator == nullptr || !curvatures.defined()) continue;
+      INFLUENCE_RETURN_IF_ERROR(communicator->AllReduceSum(curvatures));
+    }
+    return absl::OkStatus();
+  });
 }
 
 absl::Status LissaInfluence::SetProducts(

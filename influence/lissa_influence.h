@@ -122,6 +122,11 @@ class LissaInfluence : public ComposableInfluence {
                  ParameterBlocks blocks, LissaInfluenceOptions options);
   LissaInfluence(const LissaInfluence&) = default;
 
+  // Forms C_t of every batch for the blocks that are true in `which`.
+  absl::Status FormCurvatures(const std::shared_ptr<const BatchSequence>& data,
+                              const std::vector<bool>& which,
+                              ProgressReporter* progress);
+
   // Products with each C_t for the blocks where they are not formed.
   absl::Status SetProducts(const std::shared_ptr<const BatchSequence>& data);
 
