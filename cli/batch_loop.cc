@@ -2,24 +2,20 @@
 #include "cli/batch_loop.h"
 
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
-#include "ATen/ops/from_blob.h"
-#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "base/communicator.h"
 #include "base/process_memory.h"
 #include "base/progress.h"
 #include "base/status_macros.h"
-#include "base/torch_boundary.h"
+#include "calculators/rank_chunks.h"
 #include "calculators/tile_schedule.h"
 #include "cli/batch_sizes.h"
 #include "cli/console.h"
@@ -74,32 +70,40 @@ std::string BatchLoop::Text() const {
                       PlanText(plan_, memory_limit_));
 }
 
-absl::StatusOr<std::vector<int64_t>> BatchLoop::DoneBatches(
-    const ResultOutput& output) const {
-  std::vector<int64_t> done(num_batches());
-  for (int64_t b = 0; b < num_batches(); ++b) {
-    done[b] = output.HasTile(0, {b * plan_.batch_size}) ? 1 : 0;
-  }
-  INFLUENCE_RETURN_IF_ERROR(CatchTorch("batches", [&] {
-    return Job()->Broadcast(
-        at::from_blob(done.data(), {num_batches()}, at::kLong), /*root=*/0);
-  }));
-  return done;
+absl::Status BatchLoop::Write(int64_t batch, const BatchRows& rows,
+                              double scale, ResultOutput& output) const {
+  INFLUENCE_RETURN_IF_ERROR(output.KeepSolves(batch, rows.solves));
+  std::vector<int64_t> begin(rows.values.dim(), 0);
+  begin[0] = batch * plan_.batch_size;
+  return output.Write(0, begin, rows.values, scale);
 }
 
-absl::Status BatchLoop::Run(
-    const std::string& stage, ResultOutput& output, ProgressReporter* progress,
-    bool together, double scale,
-    absl::FunctionRef<absl::StatusOr<BatchRows>(int64_t batch)> compute) const {
-  WorkShare share;
-  std::vector<int64_t> done;
-  if (together) {
-    share = {std::make_unique<CounterTileSchedule>(num_batches()),
-             num_batches()};
-    INFLUENCE_ASSIGN_OR_RETURN(done, DoneBatches(output));
-  } else {
-    INFLUENCE_ASSIGN_OR_RETURN(share, ShareWork(options_, num_batches()));
+absl::Status BatchLoop::RunTogether(const std::string& stage,
+                                    ResultOutput& output,
+                                    ProgressReporter* progress, double scale,
+                                    ComputeFunction compute) const {
+  ProgressStage bar(progress, stage, num_batches(), "batches");
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const std::vector<int64_t> missing,
+      WantedOnFirstRank(*Job(), num_batches(), [&](int64_t batch) {
+        return !output.HasTile(0, {batch * plan_.batch_size});
+      }));
+  bar.Advance(num_batches() - static_cast<int64_t>(missing.size()));
+  for (const int64_t batch : missing) {
+    INFLUENCE_ASSIGN_OR_RETURN(const BatchRows rows, compute(batch));
+    if (IsFirstRank()) {
+      INFLUENCE_RETURN_IF_ERROR(Write(batch, rows, scale, output));
+    }
+    bar.Advance();
   }
+  return absl::OkStatus();
+}
+
+absl::Status BatchLoop::Run(const std::string& stage, ResultOutput& output,
+                            ProgressReporter* progress, double scale,
+                            ComputeFunction compute) const {
+  INFLUENCE_ASSIGN_OR_RETURN(const WorkShare share,
+                             ShareWork(options_, num_batches()));
   ProgressStage bar(progress, stage, share.num_tiles, "batches");
   int64_t last_batch = -1;
   while (true) {
@@ -112,15 +116,9 @@ absl::Status BatchLoop::Run(
     }
     last_batch = reached;
     if (!batch.has_value()) return absl::OkStatus();
-    const int64_t row = *batch * plan_.batch_size;
-    if (together ? done[*batch] == 0 : !output.HasTile(0, {row})) {
+    if (!output.HasTile(0, {*batch * plan_.batch_size})) {
       INFLUENCE_ASSIGN_OR_RETURN(const BatchRows rows, compute(*batch));
-      if (!together || IsFirstRank()) {
-        INFLUENCE_RETURN_IF_ERROR(output.KeepSolves(*batch, rows.solves));
-        std::vector<int64_t> begin(rows.values.dim(), 0);
-        begin[0] = row;
-        INFLUENCE_RETURN_IF_ERROR(output.Write(0, begin, rows.values, scale));
-      }
+      INFLUENCE_RETURN_IF_ERROR(Write(*batch, rows, scale, output));
     }
     bar.Advance();
   }

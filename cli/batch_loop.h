@@ -50,15 +50,23 @@ class BatchLoop {
   int64_t batch_size() const { return plan_.batch_size; }
   const nlohmann::ordered_json& plan_json() const { return plan_json_; }
 
+  // Gives the rows of batch `batch`.
+  using ComputeFunction =
+      absl::FunctionRef<absl::StatusOr<BatchRows>(int64_t batch)>;
+
   // Computes each batch of this shard, or that the job leaves to this rank,
   // whose rows are not in array 0 of `output` yet, and writes `scale` times
   // them; a step of `progress` (may be null) for each of the shard, or of the
-  // job. Ends at the first error. together: the ranks of the job compute every
-  // batch at a time, and the first writes. Collective in a job, as is Finish().
+  // job. Ends at the first error. Collective in a job, as is Finish().
   absl::Status Run(const std::string& stage, ResultOutput& output,
-                   ProgressReporter* progress, bool together, double scale,
-                   absl::FunctionRef<absl::StatusOr<BatchRows>(int64_t batch)>
-                       compute) const;
+                   ProgressReporter* progress, double scale,
+                   ComputeFunction compute) const;
+
+  // The same where `compute` is collective: the ranks of the job compute every
+  // batch at a time, and the first writes.
+  absl::Status RunTogether(const std::string& stage, ResultOutput& output,
+                           ProgressReporter* progress, double scale,
+                           ComputeFunction compute) const;
 
   // Commits `output` if no row is missing, and prints `summary`, which is
   // completed here.
@@ -69,10 +77,8 @@ class BatchLoop {
  private:
   BatchLoop() = default;
 
-  // Of the batches of this output, those that are there already; as the first
-  // rank sees it.
-  absl::StatusOr<std::vector<int64_t>> DoneBatches(
-      const ResultOutput& output) const;
+  absl::Status Write(int64_t batch, const BatchRows& rows, double scale,
+                     ResultOutput& output) const;
 
   int64_t num_batches() const {
     return (num_rows_ + plan_.batch_size - 1) / plan_.batch_size;

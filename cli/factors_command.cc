@@ -83,11 +83,14 @@ absl::Status RunFactorsInto(ResultOutput& output, const FactorsOptions& options,
   console.Say(absl::StrCat("plan: factors of ", opened.record.method, ", ",
                            loop.Text()));
 
-  if (const absl::Status status =
-          loop.Run("factors", output, console.Progress(),
-                   opened.influence->solves_together(), /*scale=*/1,
-                   [&](int64_t b) { return FactorsOf(opened, *test, b); });
-      !status.ok()) {
+  const auto compute = [&](int64_t b) { return FactorsOf(opened, *test, b); };
+  const absl::Status status =
+      opened.influence->solves_together()
+          ? loop.RunTogether("factors", output, console.Progress(), /*scale=*/1,
+                             compute)
+          : loop.Run("factors", output, console.Progress(), /*scale=*/1,
+                     compute);
+  if (!status.ok()) {
     return output.NameSource(status, opened.paths[0].second);
   }
   return loop.Finish(summary, output, options, start, console);

@@ -13,7 +13,6 @@
 #include "ATen/core/Tensor.h"
 #include "ATen/ops/cat.h"
 #include "ATen/ops/empty.h"
-#include "ATen/ops/from_blob.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/communicator.h"
@@ -21,6 +20,7 @@
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "calculators/distributed_tile_schedule.h"
+#include "calculators/rank_chunks.h"
 #include "calculators/tile_schedule.h"
 #include "calculators/tile_workers.h"
 #include "cli/solve_reports_json.h"
@@ -313,20 +313,14 @@ absl::Status ForEachSharedScoreTile(const QueryGroups& queries,
   const int64_t columns = train.num_batches();
   ProgressStage stage(progress, "influences", queries.num_groups * columns,
                       "tiles");
-  // One rank looks what is there, lest the others see what it has just written.
-  std::vector<int64_t> wanted(queries.num_groups * columns);
-  for (int64_t tile = 0; tile < queries.num_groups * columns; ++tile) {
-    wanted[tile] = sink.Wants(tile / columns, tile % columns) ? 1 : 0;
-  }
-  INFLUENCE_RETURN_IF_ERROR(CatchTorch("tiles", [&] {
-    return job.Broadcast(
-        at::from_blob(wanted.data(), {static_cast<int64_t>(wanted.size())},
-                      at::kLong),
-        /*root=*/0);
-  }));
   for (int64_t group = 0; group < queries.num_groups; ++group) {
-    const auto row = wanted.begin() + group * columns;
-    if (std::find(row, row + columns, 1) == row + columns) {
+    // One rank looks what is there: each of them would see what others write.
+    INFLUENCE_ASSIGN_OR_RETURN(
+        const std::vector<int64_t> wanted,
+        WantedOnFirstRank(job, columns, [&](int64_t column) {
+          return sink.Wants(group, column);
+        }));
+    if (wanted.empty()) {
       stage.Advance(columns);
       continue;
     }
@@ -343,7 +337,8 @@ absl::Status ForEachSharedScoreTile(const QueryGroups& queries,
     for (int64_t reached = 0; reached < columns;) {
       INFLUENCE_ASSIGN_OR_RETURN(const std::optional<int64_t> column,
                                  schedule->Next());
-      if (column.has_value() && row[*column] != 0) {
+      if (column.has_value() &&
+          std::binary_search(wanted.begin(), wanted.end(), *column)) {
         INFLUENCE_ASSIGN_OR_RETURN(const Batch batch, train.Get(*column));
         INFLUENCE_RETURN_IF_ERROR(
             ComputeTile(*prepared, batch, arrays, group, *column, sink));

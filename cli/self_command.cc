@@ -83,11 +83,14 @@ absl::Status RunSelfInto(ResultOutput& output, const SelfOptions& options,
 
   const double scale = UnitsFactor(InfluenceMode::kUp, options.units,
                                    opened.influence->num_fitted_samples());
-  if (const absl::Status status =
-          loop.Run("self", output, console.Progress(),
-                   opened.influence->solves_together(), scale,
-                   [&](int64_t b) { return SelfScoresOf(opened, *train, b); });
-      !status.ok()) {
+  const auto compute = [&](int64_t b) {
+    return SelfScoresOf(opened, *train, b);
+  };
+  const absl::Status status =
+      opened.influence->solves_together()
+          ? loop.RunTogether("self", output, console.Progress(), scale, compute)
+          : loop.Run("self", output, console.Progress(), scale, compute);
+  if (!status.ok()) {
     return output.NameSource(status, opened.paths[0].second);
   }
   return loop.Finish(summary, output, options, start, console);
