@@ -50,6 +50,7 @@
 #include "influence/fitted_state.h"
 #include "influence/restore_influence.h"
 #include "nlohmann/json.hpp"
+#include "operators/shared_fit_checkpoint.h"
 
 namespace influence {
 namespace {
@@ -212,6 +213,21 @@ int64_t FitBatchSize(const DataSet& train, Method method,
   if (run.batch_size.has_value() || method == Method::kLissa) return size;
   const int64_t ranks = Job()->size();
   return std::min(size, (train.num_samples() + ranks - 1) / ranks);
+}
+
+// Takes a finished fit from the notes of an unfinished run.
+absl::Status RestoreNoted(OpenedMethod& opened, const std::string& folder) {
+  INFLUENCE_ASSIGN_OR_RETURN(const LoadedFittedState loaded,
+                             LoadFittedState(folder));
+  std::shared_ptr<const DataSet> data;
+  if (RestoringTakesData(opened.record.method)) {
+    INFLUENCE_ASSIGN_OR_RETURN(
+        data, opened.inputs.train->WithBatchSize(opened.record.batch_size));
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(
+      opened.influence, RestoreInfluence(loaded.state, opened.inputs.provider,
+                                         data, opened.query_function, Job()));
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -387,44 +403,39 @@ absl::StatusOr<OpenedMethod> OpenFittedWithItsData(
 absl::Status FitWithNotes(OpenedMethod& opened, OutputStore& store,
                           bool keep_fit, bool keep_all,
                           ProgressReporter* progress) {
-  // Ranks that fit together begin anew.
-  if (Job()->size() > 1) return FitOpened(opened, progress);
+  const std::shared_ptr<Communicator> job = Job();
   INFLUENCE_ASSIGN_OR_RETURN(const std::string notes,
                              store.writer().NotePath("fit"));
   const std::string whole = absl::StrCat(notes, "/whole");
   std::error_code error;
-  if (keep_fit && fs::exists(whole, error)) {
-    INFLUENCE_ASSIGN_OR_RETURN(const LoadedFittedState loaded,
-                               LoadFittedState(whole));
-    std::shared_ptr<const DataSet> data;
-    if (RestoringTakesData(opened.record.method)) {
-      INFLUENCE_ASSIGN_OR_RETURN(
-          data, opened.inputs.train->WithBatchSize(opened.record.batch_size));
-    }
+  if (keep_fit) {
+    // As the first rank sees it: all restore, or all fit.
     INFLUENCE_ASSIGN_OR_RETURN(
-        opened.influence, RestoreInfluence(loaded.state, opened.inputs.provider,
-                                           data, opened.query_function));
-    return absl::OkStatus();
+        const std::string found,
+        job->BroadcastText(fs::exists(whole, error) ? whole : "", /*root=*/0));
+    if (!found.empty()) return RestoreNoted(opened, found);
   }
   const absl::Time start = absl::Now();
   FitCheckpointFolderOptions options;
   options.least_time = keep_all ? absl::ZeroDuration() : kLongStage;
   options.on_kept = [&store] { store.Keep(); };
-  FitCheckpointFolder checkpoint(notes, options);
+  FitCheckpointFolder folder(notes, options);
+  SharedFitCheckpoint checkpoint(job, &folder);
   opened.influence->set_fit_checkpoint(&checkpoint);
   const absl::Status status = FitOpened(opened, progress);
   opened.influence->set_fit_checkpoint(nullptr);
   INFLUENCE_RETURN_IF_ERROR(status);
-  if (!keep_fit || (!keep_all && absl::Now() - start < kLongStage)) {
+  if (!keep_fit || !IsFirstRank() ||
+      (!keep_all && absl::Now() - start < kLongStage)) {
     return absl::OkStatus();
   }
   INFLUENCE_ASSIGN_OR_RETURN(const FittedState state,
                              opened.influence->ExportState());
   fs::create_directories(notes, error);
-  FittedStateOptions folder;
-  folder.overwrite = true;
+  FittedStateOptions state_options;
+  state_options.overwrite = true;
   INFLUENCE_RETURN_IF_ERROR(
-      SaveFittedState(whole, state, OriginOf(opened.record), folder));
+      SaveFittedState(whole, state, OriginOf(opened.record), state_options));
   store.Keep();
   return absl::OkStatus();
 }

@@ -148,9 +148,10 @@ class Fitter {
   absl::Status CheckBatchSize(int64_t index, const Batch& batch) const;
 
   // Null where nothing is to be kept.
-  FitCheckpoint* checkpoint() const {
-    return communicator_->size() == 1 ? options_.checkpoint : nullptr;
-  }
+  FitCheckpoint* checkpoint() const { return options_.checkpoint; }
+
+  // The parts of all ranks, a row [batch, begin, end, first_sample] each.
+  absl::StatusOr<at::Tensor> PartsOfAllRanks() const;
 
   // The sums of the first pass, in a fixed order.
   std::vector<at::Tensor> CovarianceSums() const;
@@ -458,18 +459,33 @@ std::vector<at::Tensor> Fitter::CovarianceSums() const {
   return all;
 }
 
+absl::StatusOr<at::Tensor> Fitter::PartsOfAllRanks() const {
+  const int rank = communicator_->rank();
+  const at::Tensor counts = at::zeros({communicator_->size()}, at::kLong);
+  auto* const count = counts.data_ptr<int64_t>();
+  count[rank] = static_cast<int64_t>(parts_.size());
+  INFLUENCE_RETURN_IF_ERROR(communicator_->AllReduceSum(counts));
+  const auto before = std::accumulate(count, count + rank, int64_t{0});
+  const auto total = counts.sum().item<int64_t>();
+  at::Tensor parts = at::zeros({total, 4}, at::kLong);
+  auto* row = parts.data_ptr<int64_t>() + 4 * before;
+  for (const Part& part : parts_) {
+    row[0] = part.batch;
+    row[1] = part.begin;
+    row[2] = part.end;
+    row[3] = part.first_sample;
+    row += 4;
+  }
+  INFLUENCE_RETURN_IF_ERROR(communicator_->AllReduceSum(parts));
+  return parts;
+}
+
 absl::Status Fitter::KeepCovariances() const {
   if (checkpoint() == nullptr) return absl::OkStatus();
   std::vector<int64_t> counts = {num_samples_};
   for (const LayerSums& sums : sums_) counts.push_back(sums.num_positions);
-  std::vector<int64_t> parts;
-  parts.reserve(4 * parts_.size());
-  for (const Part& part : parts_) {
-    parts.insert(parts.end(),
-                 {part.batch, part.begin, part.end, part.first_sample});
-  }
-  std::vector<at::Tensor> arrays = {at::tensor(counts, at::kLong),
-                                    at::tensor(parts, at::kLong),
+  INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor parts, PartsOfAllRanks());
+  std::vector<at::Tensor> arrays = {at::tensor(counts, at::kLong), parts,
                                     at::tensor(squared_norms_, at::kDouble)};
   const std::vector<at::Tensor> sums = CovarianceSums();
   arrays.insert(arrays.end(), sums.begin(), sums.end());
@@ -486,8 +502,8 @@ absl::StatusOr<bool> Fitter::RestoreCovariances() {
   bool fits = arrays.size() == sums.size() + 3 &&
               arrays[0].scalar_type() == at::kLong &&
               arrays[0].numel() == static_cast<int64_t>(sums_.size()) + 1 &&
-              arrays[1].scalar_type() == at::kLong &&
-              arrays[1].numel() % 4 == 0 &&
+              arrays[1].scalar_type() == at::kLong && arrays[1].dim() == 2 &&
+              arrays[1].size(1) == 4 &&
               arrays[2].scalar_type() == at::kDouble &&
               arrays[2].numel() == static_cast<int64_t>(squared_norms_.size());
   for (size_t i = 0; fits && i < sums.size(); ++i) {
@@ -503,7 +519,11 @@ absl::StatusOr<bool> Fitter::RestoreCovariances() {
   }
   const auto* const parts = arrays[1].data_ptr<int64_t>();
   for (int64_t i = 0; i < arrays[1].numel(); i += 4) {
-    parts_.push_back(Part{parts[i], parts[i + 1], parts[i + 2], parts[i + 3]});
+    const Part part{parts[i], parts[i + 1], parts[i + 2], parts[i + 3]};
+    // Of whatever rank it was.
+    if (first_batch_ <= part.batch && part.batch < end_batch_) {
+      parts_.push_back(part);
+    }
   }
   const auto* const norms = arrays[2].data_ptr<double>();
   squared_norms_.assign(norms, norms + arrays[2].numel());

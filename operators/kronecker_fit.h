@@ -75,7 +75,8 @@ struct KroneckerFitOptions {
 
   // Borrowed, may be null: where the first pass (stage "covariances") and, for
   // EKFAC, the second ("eigenvalues") are kept as soon as they are done, and
-  // looked for. Not used where several processes fit together.
+  // looked for. Processes that fit together give what they share
+  // (shared_fit_checkpoint.h); as many others may go on with it.
   FitCheckpoint* checkpoint = nullptr;
 };
 

@@ -49,6 +49,7 @@
 #include "operators/fit_checkpoint.h"
 #include "operators/kronecker_curvature.h"
 #include "operators/problem_testing.h"
+#include "operators/shared_fit_checkpoint.h"
 #include "tests/support/function_model.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/tensor_matchers.h"
@@ -715,6 +716,72 @@ TEST(KroneckerFitTest, GoesOnAfterThePassesThatWereKept) {
                   StatusIs(absl::StatusCode::kDataLoss,
                            HasSubstr("of the stage covariances")));
     }
+  }
+}
+
+// The fit of ranks that share what rank 0 keeps in `kept`; the same on each.
+absl::StatusOr<KroneckerFit> FitTogether(
+    int size, KeptStages* kept,
+    const std::shared_ptr<const GradientProvider>& provider, const Batch& batch,
+    const KroneckerFitOptions& options) {
+  std::vector<absl::StatusOr<KroneckerFit>> fits(size,
+                                                 absl::UnknownError("not run"));
+  const absl::Status status = FirstError(
+      RunThreadTeam(size, [&](Communicator& communicator) -> absl::Status {
+        KroneckerFitOptions together = options;
+        together.communicator = std::shared_ptr<Communicator>(
+            std::shared_ptr<void>(), &communicator);
+        SharedFitCheckpoint checkpoint(together.communicator, kept);
+        together.checkpoint = &checkpoint;
+        fits[communicator.rank()] = Fit(provider, batch, together, 2);
+        return fits[communicator.rank()].status();
+      }));
+  if (!status.ok()) return status;
+  return std::move(fits.back());
+}
+
+TEST(KroneckerFitTest, RanksGoOnAfterThePassesThatWereKept) {
+  const Case test_case = Cases()[4];
+  const auto model = MakeModel(test_case.parameters, test_case.forward);
+  const auto provider = Observe(model, CrossEntropyLoss(), test_case.batch);
+  for (const Fisher fisher : {Fisher::kEmpirical, Fisher::kSampled}) {
+    KroneckerFitOptions options;
+    options.fisher = fisher;
+    options.mean_squared_norms = true;
+    KeptStages kept;
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(
+        const KroneckerFit whole,
+        FitTogether(2, &kept, provider, test_case.batch, options));
+    ASSERT_EQ(kept.stages.size(), 2);
+    KeptStages first_pass = kept;
+    first_pass.stages.erase("eigenvalues");
+    // By as many ranks to the bit, by others to rounding.
+    for (const int size : {2, 1, 3}) {
+      for (const KeptStages& of_run : {first_pass, kept}) {
+        KeptStages stages = of_run;
+        INFLUENCE_ASSERT_OK_AND_ASSIGN(
+            const KroneckerFit fit,
+            FitTogether(size, &stages, provider, test_case.batch, options));
+        EXPECT_EQ(stages.stages.size(), 2);
+        EXPECT_EQ(fit.curvature.num_samples, whole.curvature.num_samples);
+        EXPECT_THAT(
+            Dense(fit.curvature, *model),
+            TensorNear(Dense(whole.curvature, *model), size == 2 ? 0 : 1e-10));
+        ASSERT_EQ(fit.mean_squared_norms.size(),
+                  whole.mean_squared_norms.size());
+        for (size_t b = 0; b < whole.mean_squared_norms.size(); ++b) {
+          EXPECT_NEAR(fit.mean_squared_norms[b], whole.mean_squared_norms[b],
+                      1e-12 * whole.mean_squared_norms[b]);
+        }
+      }
+    }
+    // Nothing of the data is summed again: kept sums that are changed show.
+    first_pass.stages["covariances"][3].mul_(2);
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(
+        const KroneckerFit changed,
+        FitTogether(3, &first_pass, provider, test_case.batch, options));
+    EXPECT_TRUE(at::equal(changed.curvature.layers[0].input_covariance,
+                          whole.curvature.layers[0].input_covariance.mul(2)));
   }
 }
 

@@ -155,9 +155,9 @@ class CliJobTest : public ::testing::Test {
     ASSERT_EQ(result.exit_code, 0) << words << "\n" << result.err;
   }
 
-  std::string FitLine(const std::string& method) const {
-    return absl::StrCat("fit --quiet --dtype float64 --batch-size 4 --loss ",
-                        problem_.golden.loss, " --model ",
+  std::string FitLine(const std::string& method, int batch_size = 4) const {
+    return absl::StrCat("fit --quiet --dtype float64 --batch-size ", batch_size,
+                        " --loss ", problem_.golden.loss, " --model ",
                         problem_.golden.model_path, " --train @large ", method,
                         " --threads 1");
   }
@@ -179,24 +179,8 @@ class CliJobTest : public ::testing::Test {
                 TensorNear(expected, rounding * LargestOf(expected)));
 
     std::mt19937_64 random(kSeed);
-    std::uniform_real_distribution<double> share(0, 1);
     for (int killed = 0; killed < kills;) {
-      const absl::Time moment = absl::Now() + duration * share(random);
-      RunningJob job(2, problem_.folder,
-                     Line(words + "--resume --out @scores.zarr"));
-      bool hit = false;
-      while (!hit && !job.HasEnded()) {
-        absl::SleepFor(absl::Milliseconds(2));
-        const std::vector<int> ranks = job.Ranks();
-        if (absl::Now() < moment || ranks.size() != 2) continue;
-        hit = kill(ranks[random() % 2], SIGKILL) == 0;
-      }
-      const CommandResult result = job.Wait();
-      if (!hit) {
-        ASSERT_EQ(result.exit_code, 0) << result.err;
-      } else if (result.exit_code != 0) {
-        ++killed;
-      }
+      if (KillARank(words + "--out @scores.zarr", duration, random)) ++killed;
       if (!fs::exists(Path("scores.zarr"))) continue;
       EXPECT_TRUE(at::equal(ReadZarr(Path("scores.zarr")), expected));
       fs::remove_all(Path("scores.zarr"));
@@ -204,6 +188,25 @@ class CliJobTest : public ::testing::Test {
     SucceedAsJob(2, words + "--resume --out @scores.zarr");
     EXPECT_TRUE(at::equal(ReadZarr(Path("scores.zarr")), expected));
     EXPECT_FALSE(fs::exists(Path("scores.zarr.incomplete")));
+  }
+
+  // Runs `words` with --resume on two ranks and kills one of them at a moment
+  // drawn from [0, duration): whether it was hit before the end.
+  bool KillARank(const std::string& words, absl::Duration duration,
+                 std::mt19937_64& random) const {
+    std::uniform_real_distribution<double> share(0, 1);
+    const absl::Time moment = absl::Now() + duration * share(random);
+    RunningJob job(2, problem_.folder, Line(words + " --resume"));
+    bool hit = false;
+    while (!hit && !job.HasEnded()) {
+      absl::SleepFor(absl::Milliseconds(2));
+      const std::vector<int> ranks = job.Ranks();
+      if (absl::Now() < moment || ranks.size() != 2) continue;
+      hit = kill(ranks[random() % 2], SIGKILL) == 0;
+    }
+    const CommandResult result = job.Wait();
+    EXPECT_TRUE(hit || result.exit_code == 0) << result.err;
+    return hit && result.exit_code != 0;
   }
 
   CliProblem problem_;
@@ -367,7 +370,71 @@ TEST_F(CliJobTest, SurvivesTheLossOfRanks) {
   KillRanks("ekfac", 5, /*rounding=*/0);
 }
 
-// The same where the ranks solve for every query together.
+// So does a fit, which goes on after the passes that the first rank has kept.
+TEST_F(CliJobTest, FitsSurviveTheLossOfRanks) {
+  const std::string words =
+      FitLine("--method ekfac --regularization 0.5", /*batch_size=*/1);
+  const absl::Time start = absl::Now();
+  SucceedAsJob(2, words + " --out @unbroken");
+  const absl::Duration duration = absl::Now() - start;
+  const auto scores = [&](const std::string& fitted) {
+    SucceedAlone(absl::StrCat(
+        "scores --quiet --threads 1 --overwrite --train @large --test @test "
+        "--out @scores.npy --fitted @",
+        fitted));
+    return ReadNpy(Path("scores.npy"));
+  };
+  const at::Tensor expected = scores("unbroken");
+  std::mt19937_64 random(kSeed);
+  bool kept_a_pass = false;
+  for (int killed = 0; killed < 5 || !kept_a_pass;) {
+    if (KillARank(words + " --out @fitted", duration, random)) ++killed;
+    ASSERT_LT(killed, 50);
+    if (fs::exists(Path("fitted.incomplete/.run/fit/covariances"))) {
+      kept_a_pass = true;
+    }
+    if (!fs::exists(Path("fitted"))) continue;
+    EXPECT_TRUE(at::equal(scores("fitted"), expected));
+    fs::remove_all(Path("fitted"));
+  }
+  SucceedAsJob(2, words + " --resume --out @fitted");
+  EXPECT_TRUE(at::equal(scores("fitted"), expected));
+  EXPECT_FALSE(fs::exists(Path("fitted.incomplete")));
+}
+
+// A fit that scores were waiting for is not made again.
+TEST_F(CliJobTest, ScoresOfRanksKeepTheirOwnFit) {
+  const std::string words = absl::StrCat(
+      "scores --quiet --threads 1 --dtype float64 --batch-size 1 --loss ",
+      problem_.golden.loss, " --model ", problem_.golden.model_path,
+      " --train @large --test @test --method ekfac --regularization 0.5 --out "
+      "@");
+  const absl::Time start = absl::Now();
+  SucceedAsJob(2, words + "unbroken.zarr");
+  const absl::Duration duration = absl::Now() - start;
+  const at::Tensor expected = ReadZarr(Path("unbroken.zarr"));
+  std::mt19937_64 random(kSeed);
+  const fs::path whole = Path("scores.zarr.incomplete/.run/fit/whole");
+  for (int killed = 0; killed < 50 && !fs::exists(whole); ++killed) {
+    KillARank(words + "scores.zarr", duration, random);
+    if (!fs::exists(Path("scores.zarr"))) continue;
+    EXPECT_TRUE(at::equal(ReadZarr(Path("scores.zarr")), expected));
+    fs::remove_all(Path("scores.zarr"));
+  }
+  ASSERT_TRUE(fs::exists(whole));
+  // Another in its place would be found out.
+  fs::rename(whole, Path("kept"));
+  fs::create_directories(whole);
+  const CommandResult broken = Job(2, words + "scores.zarr --resume");
+  EXPECT_EQ(broken.exit_code, 1);
+  EXPECT_THAT(broken.err, HasSubstr("fit/whole"));
+  fs::remove_all(whole);
+  fs::rename(Path("kept"), whole);
+  SucceedAsJob(2, words + "scores.zarr --resume");
+  EXPECT_TRUE(at::equal(ReadZarr(Path("scores.zarr")), expected));
+}
+
+// The first of these where the ranks solve for every query together.
 TEST_F(CliJobTest, SurvivesTheLossOfRanksThatSolveTogether) {
   KillRanks("ihm", 3, /*rounding=*/1e-10);
 }
