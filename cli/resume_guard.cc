@@ -1,15 +1,19 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #include "cli/resume_guard.h"
 
+#include <cstddef>
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "base/status_macros.h"
 #include "calculators/zarr_store_writer.h"
@@ -70,9 +74,36 @@ absl::Status CheckFiles(const std::string& where, const Json& earlier,
   return absl::OkStatus();
 }
 
+// "1e-3" is "0.001", and "fc1=1e-3,fc2=1" is "fc1=0.001,fc2=1.0".
+bool SameText(absl::string_view one, absl::string_view other) {
+  const std::vector<absl::string_view> parts = absl::StrSplit(one, ',');
+  const std::vector<absl::string_view> others = absl::StrSplit(other, ',');
+  if (parts.size() != others.size()) return false;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    if (parts[i] == others[i]) continue;
+    // Behind the last '=', or the whole where there is none.
+    const size_t begin = parts[i].rfind('=') + 1;
+    double number = 0, other_number = 0;
+    if (parts[i].substr(0, begin) != others[i].substr(0, begin) ||
+        !absl::SimpleAtod(parts[i].substr(begin), &number) ||
+        !absl::SimpleAtod(others[i].substr(begin), &other_number) ||
+        number != other_number) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// As typed, options may be written differently and mean the same.
+bool SameValue(const Json& one, const Json& other) {
+  return one == other || (one.is_string() && other.is_string() &&
+                          SameText(one.get_ref<const std::string&>(),
+                                   other.get_ref<const std::string&>()));
+}
+
 absl::Status CheckOption(const std::string& where, const std::string& item,
                          const Json& there, const Json& wanted) {
-  if (there == wanted) return absl::OkStatus();
+  if (SameValue(there, wanted)) return absl::OkStatus();
   return absl::FailedPreconditionError(
       absl::StrCat(OptionName(item), ": found ", Text(wanted), ", expected ",
                    Text(there), ", with which ", where,

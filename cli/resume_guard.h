@@ -35,7 +35,8 @@ struct RunItems {
 
 // kFailedPrecondition naming the file or the option in which a run differs from
 // that of `earlier`, the items or the attributes of what is at `where`. What
-// only `earlier` has is let be, but for options.
+// only `earlier` has is let be, but for options. Of values as typed the numbers
+// count: 1e-3 is 0.001.
 absl::Status CheckSameRun(const std::string& where,
                           const nlohmann::ordered_json& earlier,
                           const RunItems& run);

@@ -5,6 +5,8 @@
 #include <fstream>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -43,6 +45,30 @@ TEST(ResumeGuardTest, TheSameRunPasses) {
   earlier["seconds"] = 3;
   earlier.erase("blocks");
   INFLUENCE_EXPECT_OK(CheckSameRun("s.zarr", earlier, Items()));
+}
+
+TEST(ResumeGuardTest, NumbersMayBeWrittenInAnotherWay) {
+  const auto check = [](const std::string& earlier, const std::string& now) {
+    RunItems there = Items(), run = Items();
+    there.items["options"]["regularization"] = earlier;
+    run.items["options"]["regularization"] = now;
+    return CheckSameRun("s.zarr", there.items, run);
+  };
+  INFLUENCE_EXPECT_OK(check("1e-3", "0.001"));
+  INFLUENCE_EXPECT_OK(check("fc1=1e-3,fc2=1", "fc1=0.001,fc2=1.0"));
+  for (const auto& [earlier, now] :
+       std::vector<std::pair<std::string, std::string>>{
+           {"1e-3", "0.0010001"},
+           {"1e-3", "auto"},
+           {"fc1=1,fc2=2", "fc2=1,fc1=2"},
+           {"fc1=1,fc2=2", "fc1=1"},
+           {"1", "fc1=1"}}) {
+    EXPECT_THAT(
+        check(earlier, now),
+        StatusIs(absl::StatusCode::kFailedPrecondition,
+                 StartsWith(absl::StrCat("--regularization: found ", now,
+                                         ", expected ", earlier))));
+  }
 }
 
 TEST(ResumeGuardTest, WhatDiffersIsNamed) {
