@@ -367,6 +367,25 @@ absl::Status GradientStoreWriter::Write(int64_t begin,
   });
 }
 
+absl::Status GradientStoreWriter::AddUpRanks(Communicator& communicator) {
+  return CatchTorch("gradient store", [&]() -> absl::Status {
+    const at::Tensor sums =
+        at::empty({static_cast<int64_t>(truncations_.size()), 2}, at::kDouble);
+    auto* sum = sums.data_ptr<double>();
+    for (const Truncation& truncation : truncations_) {
+      *sum++ = truncation.discarded;
+      *sum++ = truncation.total;
+    }
+    INFLUENCE_RETURN_IF_ERROR(communicator.AllReduceSum(sums));
+    sum = sums.data_ptr<double>();
+    for (Truncation& truncation : truncations_) {
+      truncation.discarded = *sum++;
+      truncation.total = *sum++;
+    }
+    return absl::OkStatus();
+  });
+}
+
 double GradientStoreWriter::relative_error() const {
   double largest = 0;
   for (const Truncation& truncation : truncations_) {

@@ -26,6 +26,7 @@
 #include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/communicator.h"
 #include "calculators/zarr_array.h"
 #include "calculators/zarr_store_writer.h"
 #include "gradients/factored_gradients.h"
@@ -92,6 +93,11 @@ class GradientStoreWriter {
   // decomposition a sample and group. kInvalidArgument if the gradients are not
   // of the layout; errors of writing.
   absl::Status Write(int64_t begin, const FactoredGradients& gradients);
+
+  // Collective, once, when each rank has written its samples with a writer of
+  // its own: from here on relative_error() is that of all of them. Errors of
+  // the communicator.
+  absl::Status AddUpRanks(Communicator& communicator);
 
   // Of what was written: |G - stored|_F / |G|_F over all of a layer's samples,
   // the largest of the truncated layers'; 0 where none is.

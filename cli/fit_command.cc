@@ -95,8 +95,8 @@ absl::Status RunFitInto(OutputStore& store, const FitOptions& options,
   INFLUENCE_RETURN_IF_ERROR(FitWithNotes(opened, store, /*keep_fit=*/false,
                                          /*keep_all=*/options.resume,
                                          console.Progress()));
-  if (!IsFirstRank()) return absl::OkStatus();
   INFLUENCE_RETURN_IF_ERROR(SaveFitted(opened, store, console.Progress()));
+  if (!IsFirstRank()) return absl::OkStatus();
   if (options.stored_rank.has_value()) {
     INFLUENCE_RETURN_IF_ERROR(TellStored(opened.record, console));
   }

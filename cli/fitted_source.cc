@@ -449,25 +449,30 @@ RunItems ItemsOfFit(const OpenedMethod& opened) {
 
 absl::Status SaveFitted(OpenedMethod& opened, OutputStore& store,
                         ProgressReporter* progress) {
+  FitRecord& record = opened.record;
+  const auto store_gradients = [&](ZarrStoreWriter& folder)
+      -> absl::StatusOr<std::map<std::string, std::string>> {
+    INFLUENCE_ASSIGN_OR_RETURN(
+        const std::shared_ptr<const DataSet> data,
+        opened.inputs.train->WithBatchSize(record.batch_size));
+    GradientStoreOptions gradients;
+    gradients.rank = *record.stored_rank;
+    INFLUENCE_ASSIGN_OR_RETURN(
+        const GradientStoreLayout layout,
+        StoreGradients(*opened.influence, *data, gradients, folder, *Job(),
+                       progress));
+    record.gradients = layout.ToText();
+    return std::map<std::string, std::string>{{kGradients, record.gradients}};
+  };
+  FittedStateOptions options;
+  if (record.stored_rank.has_value()) options.add_more = store_gradients;
+  if (!IsFirstRank()) {
+    return options.add_more == nullptr
+               ? absl::OkStatus()
+               : store_gradients(store.writer()).status();
+  }
   INFLUENCE_ASSIGN_OR_RETURN(const FittedState state,
                              opened.influence->ExportState());
-  FitRecord& record = opened.record;
-  FittedStateOptions options;
-  if (record.stored_rank.has_value()) {
-    options.add_more = [&](ZarrStoreWriter& folder)
-        -> absl::StatusOr<std::map<std::string, std::string>> {
-      INFLUENCE_ASSIGN_OR_RETURN(
-          const std::shared_ptr<const DataSet> data,
-          opened.inputs.train->WithBatchSize(record.batch_size));
-      GradientStoreOptions gradients;
-      gradients.rank = *record.stored_rank;
-      INFLUENCE_ASSIGN_OR_RETURN(const GradientStoreLayout layout,
-                                 StoreGradients(*opened.influence, *data,
-                                                gradients, folder, progress));
-      record.gradients = layout.ToText();
-      return std::map<std::string, std::string>{{kGradients, record.gradients}};
-    };
-  }
   return SaveFittedState(store.writer(), state, OriginOf(record), options);
 }
 

@@ -103,7 +103,8 @@ RunItems ItemsOfFit(const OpenedMethod& opened);
 
 // Writes what a fit found and the record to `store`, opened with the marker
 // kFittedStateFile, and commits it. With record.stored_rank the gradients of
-// the training data too, whose layout becomes record.gradients.
+// the training data too, whose layout becomes record.gradients. Collective in a
+// job: the first rank writes all but the gradients, which the ranks share.
 absl::Status SaveFitted(OpenedMethod& opened, OutputStore& store,
                         ProgressReporter* progress);
 

@@ -3,12 +3,15 @@
 
 #include <algorithm>
 #include <functional>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "ATen/ops/arange.h"
 #include "absl/strings/str_cat.h"
+#include "base/broadcast.h"
+#include "base/communicator.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "gradients/batch.h"
@@ -112,31 +115,45 @@ QueryGroups MeetStoredGradients(QueryGroups queries,
 absl::StatusOr<GradientStoreLayout> StoreGradients(
     const ComposableInfluence& model, const BatchSequence& data,
     const GradientStoreOptions& options, ZarrStoreWriter& store,
-    ProgressReporter* progress) {
+    Communicator& communicator, ProgressReporter* progress) {
   INFLUENCE_ASSIGN_OR_RETURN(
       const std::shared_ptr<const GradientProvider> provider,
       model.provider().Restrict(model.blocks().parameters()));
-  ProgressStage stage(progress, "gradients", data.num_batches(), "batches");
-  std::unique_ptr<GradientStoreWriter> writer;
-  int64_t begin = 0;
-  for (int64_t b = 0; b < data.num_batches(); ++b) {
-    INFLUENCE_ASSIGN_OR_RETURN(const Batch batch, data.Get(b));
-    INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients gradients,
-                               provider->FactoredGrads(batch));
-    if (writer == nullptr) {
-      INFLUENCE_ASSIGN_OR_RETURN(
-          writer, GradientStoreWriter::Create(gradients, data.num_samples(),
-                                              options, &store));
-    }
-    INFLUENCE_RETURN_IF_ERROR(writer->Write(begin, gradients));
-    begin += batch.size();
-    stage.Advance();
-  }
-  if (writer == nullptr) {
+  if (data.num_batches() < 1) {
     return absl::InvalidArgumentError(
         "data: found no samples, expected at least one");
   }
-  return writer->layout();
+  const auto gradients_of =
+      [&](int64_t index) -> absl::StatusOr<FactoredGradients> {
+    INFLUENCE_ASSIGN_OR_RETURN(const Batch batch, data.Get(index));
+    return provider->FactoredGrads(batch);
+  };
+  const RankShare share = ShareOf(data.num_batches(), &communicator);
+  ProgressStage stage(progress, "gradients", share.end - share.begin,
+                      "batches");
+  INFLUENCE_ASSIGN_OR_RETURN(std::optional<FactoredGradients> gradients,
+                             gradients_of(0));
+  const int64_t batch_size = gradients->num_samples();
+  absl::StatusOr<std::unique_ptr<GradientStoreWriter>> writer = nullptr;
+  const auto open = [&] {
+    writer = GradientStoreWriter::Create(*gradients, data.num_samples(),
+                                         options, &store);
+  };
+  // The others find the arrays of the first rank.
+  if (communicator.rank() == 0) open();
+  INFLUENCE_RETURN_IF_ERROR(
+      BroadcastStatus(communicator, writer.status(), /*root=*/0));
+  if (communicator.rank() != 0) open();
+  INFLUENCE_RETURN_IF_ERROR(writer.status());
+  for (int64_t b = share.begin; b < share.end; ++b) {
+    if (b > 0) {
+      INFLUENCE_ASSIGN_OR_RETURN(gradients, gradients_of(b));
+    }
+    INFLUENCE_RETURN_IF_ERROR((*writer)->Write(b * batch_size, *gradients));
+    stage.Advance();
+  }
+  INFLUENCE_RETURN_IF_ERROR((*writer)->AddUpRanks(communicator));
+  return (*writer)->layout();
 }
 
 }  // namespace influence

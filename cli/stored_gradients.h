@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/communicator.h"
 #include "base/progress.h"
 #include "calculators/gradient_store.h"
 #include "calculators/zarr_store_writer.h"
@@ -29,12 +30,15 @@ std::shared_ptr<const BatchSequence> NumberedSamples(int64_t num_samples,
 QueryGroups MeetStoredGradients(QueryGroups queries,
                                 std::shared_ptr<const GradientStore> store);
 
-// Takes the gradients of `data`, of the parameters of the model's blocks, and
-// puts them into `store`: one pass. Errors of the gradients and of writing.
+// Takes the gradients of `data`, whose batches are of one size but for the
+// last, of the parameters of the model's blocks, and puts them into `store`:
+// one pass, which the ranks share by batches (and each takes those of the
+// first, which tell how all are stored). Collective; every rank has the same
+// store open. Errors of the gradients, of writing and of the communicator.
 absl::StatusOr<GradientStoreLayout> StoreGradients(
     const ComposableInfluence& model, const BatchSequence& data,
     const GradientStoreOptions& options, ZarrStoreWriter& store,
-    ProgressReporter* progress);
+    Communicator& communicator, ProgressReporter* progress);
 
 }  // namespace influence
 

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "base/communicator.h"
 #include "base/status_macros.h"
 #include "calculators/gradient_store.h"
 #include "calculators/zarr_array.h"
@@ -52,7 +53,7 @@ class StoredGradientsTest : public testing::TestWithParam<std::string> {
     INFLUENCE_ASSIGN_OR_RETURN(
         GradientStoreLayout layout,
         StoreGradients(*model_, *problem_.train, GradientStoreOptions{},
-                       *writer, /*progress=*/nullptr));
+                       *writer, *SingleProcess(), /*progress=*/nullptr));
     INFLUENCE_RETURN_IF_ERROR(writer->Commit());
     INFLUENCE_ASSIGN_OR_RETURN(const ZarrGroup group,
                                ZarrGroup::Open(path_.string()));

@@ -269,6 +269,33 @@ TEST_F(CliJobTest, RanksFitTogether) {
   }
 }
 
+// Each rank its share of the samples, whose positions are cut to one singular
+// factor; the error of that is the error of all.
+TEST_F(CliJobTest, RanksStoreGradientsTogether) {
+  problem_ = LoadCliProblem("cnn");
+  const std::string fit = absl::StrCat(
+      "fit --quiet --threads 1 --dtype float64 --batch-size 2 --loss ",
+      problem_.golden.loss, " --model ", problem_.golden.model_path,
+      " --train @train --method identity --store-gradients --stored-rank 1"
+      " --out @");
+  SucceedAlone(fit + "alone");
+  SucceedAsJob(3, fit + "job");
+  const auto relative_error = [&](const std::string& fitted) {
+    const auto json =
+        nlohmann::json::parse(ReadText(Path(fitted + "/fitted.json")));
+    const std::string layout = json["extra"]["gradients"];
+    return nlohmann::json::parse(layout)["relative_error"].get<double>();
+  };
+  EXPECT_GT(relative_error("alone"), 0.01);
+  EXPECT_NEAR(relative_error("job"), relative_error("alone"), 1e-12);
+  for (const std::string fitted : {"alone", "job"}) {
+    SucceedAlone(absl::StrCat(
+        "scores --quiet --threads 1 --train @train --test @test --fitted @",
+        fitted, " --out @", fitted, ".npy"));
+  }
+  EXPECT_TRUE(at::equal(ReadNpy(Path("job.npy")), ReadNpy(Path("alone.npy"))));
+}
+
 // Workers in one process, and in each rank, on tiles of one size.
 TEST_F(CliJobTest, ThreadsGiveTheNumbersOfOne) {
   SucceedAlone(FitLine("--method ekfac") + " --out @fitted");
