@@ -14,6 +14,7 @@ void KeepFreedMemory() {
   // 32 MiB is the largest threshold that glibc accepts on 64-bit systems.
   mallopt(M_MMAP_THRESHOLD, 32 << 20);
   mallopt(M_TRIM_THRESHOLD, INT_MAX);
+  mallopt(M_ARENA_MAX, 1);
 #endif
 }
 
