@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
@@ -30,6 +31,7 @@ class SingleProcessCommunicator : public Communicator {
  public:
   int rank() const override { return 0; }
   int size() const override { return 1; }
+  std::vector<int> RanksOnMachine() const override { return {0}; }
 
   absl::Status AllReduceSum(const at::Tensor& values) override {
     return ValidateMessage(values);

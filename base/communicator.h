@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
@@ -34,7 +35,7 @@ class SharedCounter {
   virtual absl::StatusOr<int64_t> FetchAdd(int64_t amount) = 0;
 };
 
-// A rank's end of the line. The members but rank() and size() are collective:
+// A rank's end of the line. The members below RanksOnMachine() are collective:
 // every rank calls them, the same ones in the same order, from one thread, and
 // waits for the others. A rank that cannot go on must not just return: the
 // others would wait for ever; see Abort().
@@ -44,6 +45,10 @@ class Communicator {
 
   virtual int rank() const = 0;  // In [0, size()).
   virtual int size() const = 0;  // >= 1
+
+  // The ranks on this rank's machine, itself among them, ascending. Not
+  // collective either.
+  virtual std::vector<int> RanksOnMachine() const = 0;
 
   // Replaces `values` by its sum over the ranks, entry by entry, added in an
   // order that depends on the number of ranks only. The same shape and dtype on

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "ATen/ops/arange.h"
@@ -23,6 +24,7 @@ TEST(CommunicatorTest, OneProcessIsItsOwnSum) {
   const std::unique_ptr<Communicator> alone = SingleProcess();
   EXPECT_EQ(alone->rank(), 0);
   EXPECT_EQ(alone->size(), 1);
+  EXPECT_EQ(alone->RanksOnMachine(), std::vector<int>{0});
   const at::Tensor values = at::arange(4, at::kDouble);
   INFLUENCE_EXPECT_OK(alone->AllReduceSum(values));
   INFLUENCE_EXPECT_OK(alone->Broadcast(values, 0));

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <numeric>
 #include <string>
 #include <thread>
 #include <utility>
@@ -73,6 +74,14 @@ class MeetingPoint {
   bool aborted_ = false;
 };
 
+// A thread that first asks for the number of threads takes over what another
+// has set last: now, rather than later. LibTorch's operators and what of
+// LibTorch is compiled into its users ask each for itself.
+void SettleNumThreads() {
+  at::get_num_threads();
+  at::parallel_for(0, 1, /*grain_size=*/1, [](int64_t, int64_t) {});
+}
+
 class TeamCounter : public SharedCounter {
  public:
   explicit TeamCounter(std::shared_ptr<std::atomic<int64_t>> value)
@@ -92,6 +101,12 @@ class TeamMember : public Communicator {
 
   int rank() const override { return rank_; }
   int size() const override { return point_->size(); }
+
+  std::vector<int> RanksOnMachine() const override {
+    std::vector<int> ranks(size());
+    std::iota(ranks.begin(), ranks.end(), 0);
+    return ranks;
+  }
 
   absl::Status AllReduceSum(const at::Tensor& values) override {
     return Exchange(values, [](const std::vector<at::Tensor>& of_ranks) {
@@ -187,6 +202,7 @@ std::vector<absl::Status> RunThreadTeam(
   threads.reserve(size);
   for (int rank = 0; rank < size; ++rank) {
     threads.emplace_back([&point, &work, &statuses, rank] {
+      SettleNumThreads();
       at::set_num_threads(1);
       TeamMember member(&point, rank);
       statuses[rank] =

@@ -28,8 +28,10 @@
 namespace influence {
 namespace {
 
+using ::testing::Contains;
 using ::testing::Each;
 using ::testing::HasSubstr;
+using ::testing::SizeIs;
 
 TEST(ThreadTeamTest, SumsOverTheRanks) {
   for (const int size : {1, 2, 3}) {
@@ -38,6 +40,9 @@ TEST(ThreadTeamTest, SumsOverTheRanks) {
       const std::vector<absl::Status> statuses =
           RunThreadTeam(size, [&](Communicator& communicator) -> absl::Status {
             EXPECT_EQ(communicator.size(), size);
+            EXPECT_THAT(communicator.RanksOnMachine(), SizeIs(size));
+            EXPECT_THAT(communicator.RanksOnMachine(),
+                        Contains(communicator.rank()));
             at::Tensor values = at::arange(6, at::TensorOptions(dtype))
                                     .mul_(communicator.rank() + 1)
                                     .reshape({2, 3});

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
@@ -107,7 +108,21 @@ class MpiCommunicator : public Communicator {
         StatusOf(MPI_Comm_rank(MPI_COMM_WORLD, &rank), "rank"));
     INFLUENCE_RETURN_IF_ERROR(
         StatusOf(MPI_Comm_size(MPI_COMM_WORLD, &size), "size"));
-    return std::unique_ptr<Communicator>(new MpiCommunicator(rank, size));
+    MPI_Comm machine = MPI_COMM_NULL;
+    INFLUENCE_RETURN_IF_ERROR(
+        StatusOf(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank,
+                                     MPI_INFO_NULL, &machine),
+                 "ranks of the machine"));
+    int num_on_machine = 1;
+    MPI_Comm_size(machine, &num_on_machine);
+    std::vector<int> on_machine(num_on_machine);
+    INFLUENCE_RETURN_IF_ERROR(
+        StatusOf(MPI_Allgather(&rank, 1, MPI_INT, on_machine.data(), 1, MPI_INT,
+                               machine),
+                 "ranks of the machine"));
+    MPI_Comm_free(&machine);
+    return std::unique_ptr<Communicator>(
+        new MpiCommunicator(rank, size, std::move(on_machine)));
   }
 
   // Waits for the other ranks.
@@ -123,6 +138,7 @@ class MpiCommunicator : public Communicator {
 
   int rank() const override { return rank_; }
   int size() const override { return size_; }
+  std::vector<int> RanksOnMachine() const override { return on_machine_; }
 
   absl::Status AllReduceSum(const at::Tensor& values) override {
     INFLUENCE_RETURN_IF_ERROR(ValidateMessage(values));
@@ -217,10 +233,12 @@ class MpiCommunicator : public Communicator {
   }
 
  private:
-  MpiCommunicator(int rank, int size) : rank_(rank), size_(size) {}
+  MpiCommunicator(int rank, int size, std::vector<int> on_machine)
+      : rank_(rank), size_(size), on_machine_(std::move(on_machine)) {}
 
   const int rank_;
   const int size_;
+  const std::vector<int> on_machine_;
   std::vector<MPI_Win> windows_;  // Of all counters.
 };
 

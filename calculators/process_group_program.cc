@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <cstdio>
 #include <memory>
+#include <numeric>
 #include <string>
+#include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "ATen/ops/arange.h"
@@ -32,6 +34,9 @@ absl::Status Check(Communicator& communicator) {
   const int rank = communicator.rank();
   const int size = communicator.size();
   EXPECT_TRUE_OR_FAIL(rank >= 0 && rank < size);
+  std::vector<int> all(size);  // The test has one machine.
+  std::iota(all.begin(), all.end(), 0);
+  EXPECT_TRUE_OR_FAIL(communicator.RanksOnMachine() == all);
   for (const at::ScalarType dtype : {at::kFloat, at::kDouble, at::kLong}) {
     const at::TensorOptions options(dtype);
     const at::Tensor values = at::arange(6, options).mul(rank + 1);

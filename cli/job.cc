@@ -2,13 +2,11 @@
 #include "cli/job.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <iostream>
 #include <memory>
 #include <thread>
 
 #include "absl/status/status.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -55,13 +53,8 @@ bool IsFirstRank() { return GlobalJob()->rank() == 0; }
 
 int ThreadsPerRank() {
   if (GlobalJob()->size() == 1) return 0;
-  const int cores =
-      std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  const char* const found = std::getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
-  int ranks = 0;
-  if (found == nullptr || !absl::SimpleAtoi(found, &ranks) || ranks < 1) {
-    ranks = GlobalJob()->size();
-  }
+  const auto cores = static_cast<int>(std::thread::hardware_concurrency());
+  const auto ranks = static_cast<int>(GlobalJob()->RanksOnMachine().size());
   return std::max(1, cores / ranks);
 }
 
