@@ -2,7 +2,6 @@
 #include "operators/kronecker_fit.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <memory>
 #include <numeric>
@@ -12,9 +11,6 @@
 
 #include "ATen/core/Tensor.h"
 #include "ATen/core/grad_mode.h"
-#include "ATen/ops/empty.h"
-#include "ATen/ops/empty_like.h"
-#include "ATen/ops/linalg_eigh.h"
 #include "ATen/ops/outer.h"
 #include "ATen/ops/tensor.h"
 #include "ATen/ops/zeros.h"
@@ -33,6 +29,7 @@
 #include "operators/fit_checkpoint.h"
 #include "operators/gradient_factors.h"
 #include "operators/kronecker_statistics.h"
+#include "operators/shared_eigendecomposition.h"
 
 namespace influence {
 namespace {
@@ -164,6 +161,12 @@ class Fitter {
   absl::StatusOr<PartFactors> FactorsOf(const FactoredGradients& gradients,
                                         const std::vector<int64_t>& positions,
                                         bool check_biases) const;
+
+  // fitted_ with the covariances, from the sums.
+  void MakePairs();
+
+  // The eigenvalues and eigenvectors of the pairs' covariances.
+  absl::Status DecomposePairs();
 
   // What the first pass takes from one term of one part.
   absl::Status AddTerm(const FactoredGradients& gradients,
@@ -439,16 +442,6 @@ absl::Status Fitter::ReduceCovariances() {
   return absl::OkStatus();
 }
 
-// S = U diag(s) U^T, s descending and not below 0.
-absl::Status Eigendecompose(const std::string& name, const at::Tensor& matrix,
-                            at::Tensor* eigenvectors, at::Tensor* eigenvalues) {
-  INFLUENCE_RETURN_IF_ERROR(ValidateFinite(name, matrix));
-  const auto [values, vectors] = at::linalg_eigh(matrix);
-  *eigenvalues = values.flip({0}).clamp_min_(0);
-  *eigenvectors = vectors.flip({1}).contiguous();
-  return absl::OkStatus();
-}
-
 std::vector<at::Tensor> Fitter::CovarianceSums() const {
   std::vector<at::Tensor> all;
   for (const LayerSums& sums : sums_) {
@@ -574,38 +567,13 @@ absl::Status Fitter::RestoreEigenvalues() {
   return absl::OkStatus();
 }
 
-// Who decomposes what: the costliest first, each by the rank that has least to
-// do so far.
-std::vector<int> ShareOut(const std::vector<double>& costs, int num_ranks) {
-  std::vector<size_t> order(costs.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return costs[a] > costs[b]; });
-  std::vector<int> owners(costs.size());
-  std::vector<double> load(num_ranks, 0.0);
-  for (const size_t i : order) {
-    const auto least = std::min_element(load.begin(), load.end());
-    owners[i] = static_cast<int>(least - load.begin());
-    *least += costs[i];
-  }
-  return owners;
-}
-
-absl::Status Fitter::Decompose() {
-  std::vector<double> costs;  // Of each pair's two matrices.
-  for (const KroneckerLayer& layer : layers_.layers) {
-    for (int64_t h = 0; h < layer.affine.groups; ++h) {
-      costs.push_back(std::pow(layer.num_inputs(), 3));
-      costs.push_back(std::pow(layer.affine.outputs, 3));
-    }
-  }
-  const std::vector<int> owners = ShareOut(costs, communicator_->size());
-  ProgressStage stage(progress_, "eigenvectors",
-                      static_cast<int64_t>(layers_.layers.size()), "layers");
+void Fitter::MakePairs() {
   for (size_t l = 0; l < layers_.layers.size(); ++l) {
     const KroneckerLayer& layer = layers_.layers[l];
     const AffineLayer& affine = layer.affine;
     const LayerSums& sums = sums_[l];
+    const auto num_positions =
+        static_cast<double>(std::max<int64_t>(1, sums.num_positions));
     for (int64_t h = 0; h < affine.groups; ++h) {
       KroneckerFactors factors;
       factors.layer = layer.name;
@@ -616,62 +584,62 @@ absl::Status Fitter::Decompose() {
       factors.bias = affine.bias;
       factors.bias_offset = layer.has_bias() ? h * affine.outputs : 0;
       factors.input_covariance =
-          SymmetricFromUpper(sums.inputs[h])
-              .div_(static_cast<double>(
-                  std::max<int64_t>(1, sums.num_positions)));
+          SymmetricFromUpper(sums.inputs[h]).div_(num_positions);
       factors.gradient_covariance =
           SymmetricFromUpper(sums.gradients[h])
               .div_(static_cast<double>(num_samples_));
-      if (!known_.empty()) {
-        const at::Tensor* const known = &known_[kPairArrays * fitted_.size()];
-        factors.input_eigenvectors = known[0];
-        factors.input_eigenvalues = known[1];
-        factors.gradient_eigenvectors = known[2];
-        factors.gradient_eigenvalues = known[3];
-      } else {
-        const auto decompose = [&](absl::string_view side, int owner,
-                                   const at::Tensor& matrix,
-                                   at::Tensor* eigenvectors,
-                                   at::Tensor* eigenvalues) -> absl::Status {
-          if (owner == communicator_->rank()) {
-            return Eigendecompose(
-                absl::StrCat(side, " covariance of ", layer.name), matrix,
-                eigenvectors, eigenvalues);
-          }
-          *eigenvectors = at::empty_like(matrix);
-          *eigenvalues = at::empty({matrix.size(0)}, at::kDouble);
-          return absl::OkStatus();
-        };
-        const int* const of_pair = &owners[2 * fitted_.size()];
-        INFLUENCE_RETURN_IF_ERROR(
-            decompose("input", of_pair[0], factors.input_covariance,
-                      &factors.input_eigenvectors, &factors.input_eigenvalues));
-        INFLUENCE_RETURN_IF_ERROR(decompose(
-            "gradient", of_pair[1], factors.gradient_covariance,
-            &factors.gradient_eigenvectors, &factors.gradient_eigenvalues));
-      }
       fitted_.push_back(std::move(factors));
     }
-    stage.Advance();
+  }
+}
+
+absl::Status Fitter::DecomposePairs() {
+  std::vector<SymmetricMatrix> covariances;
+  covariances.reserve(2 * fitted_.size());
+  for (const KroneckerFactors& factors : fitted_) {
+    covariances.push_back({absl::StrCat("input covariance of ", factors.layer),
+                           factors.input_covariance});
+    covariances.push_back(
+        {absl::StrCat("gradient covariance of ", factors.layer),
+         factors.gradient_covariance});
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(
+      std::vector<Eigendecomposition> found,
+      EigendecomposeTogether(covariances, *communicator_, progress_));
+  for (size_t i = 0; i < fitted_.size(); ++i) {
+    KroneckerFactors& factors = fitted_[i];
+    Eigendecomposition& of_inputs = found[2 * i];
+    Eigendecomposition& of_gradients = found[2 * i + 1];
+    // Rounding may leave one of a singular covariance below 0.
+    factors.input_eigenvalues = of_inputs.eigenvalues.clamp_min_(0);
+    factors.input_eigenvectors = std::move(of_inputs.eigenvectors);
+    factors.gradient_eigenvalues = of_gradients.eigenvalues.clamp_min_(0);
+    factors.gradient_eigenvectors = std::move(of_gradients.eigenvectors);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Fitter::Decompose() {
+  MakePairs();
+  if (known_.empty()) {
+    INFLUENCE_RETURN_IF_ERROR(DecomposePairs());
   }
   for (size_t i = 0; i < fitted_.size(); ++i) {
     KroneckerFactors& factors = fitted_[i];
-    for (const at::Tensor& part :
-         {factors.input_eigenvectors, factors.input_eigenvalues}) {
-      INFLUENCE_RETURN_IF_ERROR(communicator_->Broadcast(part, owners[2 * i]));
-    }
-    for (const at::Tensor& part :
-         {factors.gradient_eigenvectors, factors.gradient_eigenvalues}) {
-      INFLUENCE_RETURN_IF_ERROR(
-          communicator_->Broadcast(part, owners[2 * i + 1]));
-    }
-    if (!is_ekfac()) {
-      factors.eigenvalues =
-          at::outer(factors.gradient_eigenvalues, factors.input_eigenvalues);
-    } else {
+    if (!known_.empty()) {
+      const at::Tensor* const known = &known_[kPairArrays * i];
+      factors.input_eigenvectors = known[0];
+      factors.input_eigenvalues = known[1];
+      factors.gradient_eigenvectors = known[2];
+      factors.gradient_eigenvalues = known[3];
+      factors.eigenvalues = known[4];
+    } else if (is_ekfac()) {
       rotations_.push_back(
           Rotation{factors.input_eigenvectors.to(model().dtype()),
                    factors.gradient_eigenvectors.to(model().dtype())});
+    } else {
+      factors.eigenvalues =
+          at::outer(factors.gradient_eigenvalues, factors.input_eigenvalues);
     }
   }
   return absl::OkStatus();
@@ -691,11 +659,7 @@ void Fitter::AddSquares(const PartFactors& factors) {
 }
 
 absl::Status Fitter::SumEigenvalues() {
-  if (!is_ekfac() || layers_.layers.empty()) return absl::OkStatus();
-  if (!known_.empty()) {
-    for (size_t i = 0; i < fitted_.size(); ++i) {
-      fitted_[i].eigenvalues = known_[kPairArrays * i + 4];
-    }
+  if (!is_ekfac() || layers_.layers.empty() || !known_.empty()) {
     return absl::OkStatus();
   }
   ProgressStage stage(progress_, "eigenvalues", end_batch_ - first_batch_,
