@@ -11,8 +11,8 @@
 
 namespace influence {
 
-// Receives the progress of one computation at a time. Calls come from the
-// thread that runs the computation: Begin(), any number of Advance(), End().
+// Receives the progress of one computation at a time: Begin(), any number of
+// Advance(), End(), never two at once, of whatever threads.
 class ProgressReporter {
  public:
   virtual ~ProgressReporter() = default;

@@ -85,7 +85,7 @@ absl::Status RunFitInto(OutputStore& store, const FitOptions& options,
   INFLUENCE_RETURN_IF_ERROR(CheckBatchSize(options.out, plan,
                                            options.batch_size,
                                            opened.inputs.train->num_samples()));
-  opened.record.batch_size = plan.batch_size;
+  opened.record.batch_size = plan.fit_batch_size;
 
   console.Say(SizesText(opened, /*num_queries=*/0));
   const std::string cost = CostText(source.method);

@@ -132,6 +132,7 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>> Create(
       options.query_function = query_function;
       options.communicator = Job();
       options.kept_factor_bytes = KeptFactorBytes(run.memory_limit);
+      options.worker_bytes = FitWorkerBytes(run.memory_limit);
       return KroneckerInfluence::Create(std::move(provider), options);
     }
     case Method::kInverseHarmonicMean: {
@@ -182,6 +183,11 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>> WithScoreTolerance(
 
 int64_t KeptFactorBytes(std::optional<int64_t> memory_limit) {
   const int64_t most = KroneckerInfluenceOptions().kept_factor_bytes;
+  return memory_limit.has_value() ? std::min(most, *memory_limit / 8) : most;
+}
+
+int64_t FitWorkerBytes(std::optional<int64_t> memory_limit) {
+  const int64_t most = KroneckerInfluenceOptions().worker_bytes;
   return memory_limit.has_value() ? std::min(most, *memory_limit / 8) : most;
 }
 

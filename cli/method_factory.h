@@ -36,6 +36,9 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>> WithScoreTolerance(
 // What EKFAC may keep between its passes in a process of so much memory.
 int64_t KeptFactorBytes(std::optional<int64_t> memory_limit);
 
+// What the workers of a (E)KFAC fit may take for statistics of their own.
+int64_t FitWorkerBytes(std::optional<int64_t> memory_limit);
+
 // A failed Fit() in the words of the command line: what the library says of an
 // option begins with the option, all else with `file`.
 absl::Status ExplainFitError(const std::string& file,

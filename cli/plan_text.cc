@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "ATen/Parallel.h"
 #include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -153,6 +154,15 @@ void AddFit(const MethodOptions& method, const ParameterBlocks& blocks,
     problem.kept_factor_bytes = KeptFactorBytes(memory_limit);
   }
   problem.writes_gradients = !is_kronecker;
+  if (is_kronecker) {
+    // The statistics of layers about as wide as deep.
+    const int num_threads = at::get_num_threads();
+    const int64_t bytes = 20 * blocks.size() * (num_threads - 1);
+    if (bytes <= FitWorkerBytes(memory_limit)) {
+      problem.fit_workers = num_threads;
+      problem.fit_worker_bytes = bytes;
+    }
+  }
 
   // Of products with a curvature graphs are kept, or gradients; lissa, where
   // its matrices are formed, keeps less.

@@ -32,6 +32,11 @@ constexpr int64_t kScratchBytes = int64_t{96} << 20;
 // Samples of a probe.
 constexpr int64_t kMaxProbe = 256;
 
+// Batches of the fit for each of its workers, where there are samples enough
+// for batches of kMinFitBatch.
+constexpr int64_t kBatchesOfFitWorker = 4;
+constexpr int64_t kMinFitBatch = 64;
+
 struct PlanField {
   const char* name;
   int64_t RunPlan::*value;
@@ -92,7 +97,9 @@ int64_t PeakBytes(const PlanProblem& problem, const BatchProbe& probe,
   const int64_t batch = plan.batch_size * probe.bytes_per_sample();
   int64_t fit = 0;
   if (problem.fit_passes > 0) {
-    fit = kScratchBytes + plan.fit_batch_size * probe.bytes_per_sample() +
+    const int64_t each =
+        kScratchBytes + plan.fit_batch_size * probe.bytes_per_sample();
+    fit = problem.fit_workers * each + problem.fit_worker_bytes +
           std::min(problem.kept_factor_bytes,
                    sizes.num_train * probe.factor_bytes_per_sample);
   }
@@ -225,6 +232,13 @@ absl::StatusOr<RunPlan> MakePlan(const PlanProblem& given,
   int64_t fit_batch = TrainBatch(problem, probe, /*num_queries=*/1);
   if (!problem.batch_size.has_value() && problem.most_fit_samples.has_value()) {
     fit_batch = std::min(fit_batch, *problem.most_fit_samples);
+  }
+  if (!problem.batch_size.has_value() && problem.fit_workers > 1) {
+    const int64_t shared = problem.sizes.num_train / problem.num_ranks /
+                           problem.fit_workers / kBatchesOfFitWorker;
+    fit_batch = std::min(
+        fit_batch,
+        std::max(kMinFitBatch, PowerOfTwo(std::max<int64_t>(shared, 1))));
   }
   int64_t queries = ChooseBatchSizes(problem.sizes, problem.batch_size).queries;
   queries = std::min(queries, problem.most_queries.value_or(queries));

@@ -65,6 +65,8 @@ struct PlanProblem {
   int64_t fit_passes = 0;         // Of the fit, over the training data.
   int64_t method_bytes = 0;       // That it holds afterwards.
   int64_t kept_factor_bytes = 0;  // At most, between its passes.
+  int64_t fit_workers = 1;        // That go through batches of it side by side.
+  int64_t fit_worker_bytes = 0;   // Statistics of all but the first of them.
 
   // A method that solves with products keeps, from its fit on, what they are
   // made of: so many times the factors of the samples that are a rank's, where

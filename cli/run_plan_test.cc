@@ -97,6 +97,36 @@ TEST(RunPlanTest, FactorsLargerThanTheGradientGiveWayToRows) {
   EXPECT_EQ(refused.keeps_factors, 0);
 }
 
+TEST(RunPlanTest, WorkersOfAFitHaveBatchesOfTheirOwn) {
+  PlanProblem problem = Problem();
+  problem.has_scores = false;
+  problem.writes_gradients = false;
+  problem.fit_passes = 2;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan alone,
+                                 MakePlan(problem, Probe(8000)));
+  EXPECT_EQ(alone.fit_batch_size, 1024);
+  problem.fit_workers = 3;
+  problem.fit_worker_bytes = 50 * kMiB;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan several,
+                                 MakePlan(problem, Probe(8000)));
+  EXPECT_EQ(several.fit_batch_size, 1024);
+  EXPECT_EQ(several.peak_memory_bytes, alone.peak_memory_bytes + 50 * kMiB +
+                                           2 * (96 * kMiB + 1024 * 8000));
+  // Four batches for each, but none of less than 64 samples.
+  problem.sizes.num_train = 5000;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan fewer,
+                                 MakePlan(problem, Probe(8000)));
+  EXPECT_EQ(fewer.fit_batch_size, 256);
+  problem.sizes.num_train = 500;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan few,
+                                 MakePlan(problem, Probe(8000)));
+  EXPECT_EQ(few.fit_batch_size, 64);
+  problem.batch_size = 100;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan asked,
+                                 MakePlan(problem, Probe(8000)));
+  EXPECT_EQ(asked.fit_batch_size, 100);
+}
+
 TEST(RunPlanTest, ABatchThatNeedsMuchIsMadeSmaller) {
   PlanProblem problem = Problem();
   problem.writes_gradients = false;

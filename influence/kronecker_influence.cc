@@ -288,6 +288,7 @@ KroneckerInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
   fit_options.seed = options_.seed;
   fit_options.mean_squared_norms = options_.regularization.is_auto();
   fit_options.kept_factor_bytes = options_.kept_factor_bytes;
+  fit_options.worker_bytes = options_.worker_bytes;
   fit_options.communicator = options_.communicator;
   fit_options.checkpoint = fit_checkpoint();
   INFLUENCE_ASSIGN_OR_RETURN(

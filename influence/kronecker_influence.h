@@ -49,6 +49,7 @@ struct KroneckerInfluenceOptions {
 
   // As of KroneckerFitOptions.
   int64_t kept_factor_bytes = int64_t{256} << 20;
+  int64_t worker_bytes = int64_t{1} << 30;
 
   // The processes that Fit() together, as of KroneckerFitOptions.
   std::shared_ptr<Communicator> communicator = nullptr;

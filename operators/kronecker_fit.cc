@@ -2,23 +2,28 @@
 #include "operators/kronecker_fit.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <memory>
+#include <mutex>
 #include <numeric>
 #include <optional>
 #include <string>
 #include <utility>
 
+#include "ATen/Parallel.h"
 #include "ATen/core/Tensor.h"
 #include "ATen/core/grad_mode.h"
 #include "ATen/ops/outer.h"
 #include "ATen/ops/tensor.h"
 #include "ATen/ops/zeros.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/communicator.h"
 #include "base/status_macros.h"
+#include "base/thread_team.h"
 #include "base/torch_boundary.h"
 #include "base/validators.h"
 #include "gradients/affine_layers.h"
@@ -77,6 +82,9 @@ double SumOf(const at::Tensor& tensor) {
   return tensor.to(at::kDouble).sum().item<double>();
 }
 
+// Batches that a worker has at least, so that none waits long for the others.
+constexpr int64_t kMinBatchesOfWorker = 2;
+
 constexpr absl::string_view kCovariancesStage = "covariances";
 constexpr absl::string_view kEigenvaluesStage = "eigenvalues";
 
@@ -123,9 +131,30 @@ class Fitter {
   struct LayerSums {
     std::vector<at::Tensor> inputs;     // By group: [I, I], upper triangle.
     std::vector<at::Tensor> gradients;  // By group: [O, O], upper triangle.
-    std::vector<at::Tensor> squares;    // By group: [O, I], EKFAC.
     int64_t num_positions = 0;          // Of all samples and uses.
   };
+
+  // What the first pass adds up.
+  struct Sums {
+    std::vector<LayerSums> layers;
+    std::vector<at::Tensor> diagonals;  // By uncovered parameter.
+    std::vector<double> squared_norms;  // By block.
+    int64_t num_samples = 0;
+  };
+
+  // Batches that one worker goes through, and what it finds in them.
+  struct Share {
+    int64_t first_batch = 0, end_batch = 0;
+    int64_t first_sample = 0;  // Index in the data set.
+    std::vector<Part> parts;
+    // The factors of the first parts, by part and term.
+    std::vector<std::vector<PartFactors>> kept;
+    Sums sums;
+    std::vector<at::Tensor> squares;  // By pair: [O, I], EKFAC.
+  };
+
+  // Says that a worker is done with a batch.
+  using Advance = absl::FunctionRef<void()>;
 
   struct Rotation {  // Eigenvectors in the model's dtype.
     at::Tensor inputs, gradients;
@@ -139,6 +168,27 @@ class Fitter {
   int64_t FirstBatchOf(int64_t rank) const {
     return rank * data_.num_batches() / communicator_->size();
   }
+
+  // The next batch of a worker: the sequence is read by one at a time.
+  absl::StatusOr<Batch> Read(int64_t index);
+
+  // Workers that share this rank's batches.
+  int NumWorkers() const;
+
+  // Cuts this rank's batches into a share for each worker.
+  absl::Status MakeShares();
+
+  // All zero.
+  Sums NewSums() const;
+
+  // Calls `work` for every share, side by side where there are several, then
+  // with one LibTorch thread each. The first error.
+  absl::Status ForShares(
+      absl::string_view stage,
+      absl::FunctionRef<absl::Status(Share& share, Advance advance)> work);
+
+  absl::Status SumCovariancesOf(Share& share, Advance advance);
+  absl::Status SumSquaresOf(Share& share, Advance advance);
 
   // Refuses a batch whose size makes the index of the samples behind it unknown
   // to the ranks that have them.
@@ -170,15 +220,18 @@ class Fitter {
 
   // What the first pass takes from one term of one part.
   absl::Status AddTerm(const FactoredGradients& gradients,
-                       const PartFactors& factors, bool first_term);
+                       const PartFactors& factors, bool first_term,
+                       Sums& sums) const;
 
   // The squared norms that the statistics do not give.
-  absl::Status AddSquaredNorms(const FactoredGradients& gradients);
+  absl::Status AddSquaredNorms(const FactoredGradients& gradients,
+                               Sums& sums) const;
 
-  void AddSquares(const PartFactors& factors);
+  void AddSquares(const PartFactors& factors,
+                  std::vector<at::Tensor>& squares) const;
 
   // mean_squared_norms with the true labels, by a pass of its own.
-  absl::StatusOr<std::vector<double>> MeanSquaredNormsOfLabels() const;
+  absl::StatusOr<std::vector<double>> MeanSquaredNormsOfLabels();
 
   std::shared_ptr<const CapturingGradientProvider> provider_;
   const ParameterBlocks& blocks_;
@@ -197,14 +250,9 @@ class Fitter {
   std::vector<int64_t> weight_positions_;
   std::optional<FisherGradients> weights_fisher_;
 
-  std::vector<Part> parts_;
-  // The factors of the first parts, by part and term.
-  std::vector<std::vector<PartFactors>> kept_;
-  int64_t num_samples_ = 0;  // Of this rank, then of all.
-
-  std::vector<LayerSums> sums_;           // By layer.
-  std::vector<at::Tensor> diagonals_;     // By uncovered parameter.
-  std::vector<double> squared_norms_;     // By block.
+  std::mutex reading_;
+  std::vector<Share> shares_;             // Of this rank.
+  Sums sums_;                             // Of all shares, then of all ranks.
   std::vector<KroneckerFactors> fitted_;  // By layer and group.
   std::vector<Rotation> rotations_;       // Likewise, EKFAC.
   std::vector<at::Tensor> known_;         // Of kEigenvaluesStage, or empty.
@@ -255,27 +303,92 @@ absl::Status Fitter::Prepare(const Batch& probe) {
         FisherGradients::Create(options_.fisher, std::move(restricted), probe,
                                 options_.seed));
   }
+  return MakeShares();
+}
+
+int Fitter::NumWorkers() const {
+  const int num_threads = at::get_num_threads();
+  int64_t bytes = 0;  // Of the statistics of a worker.
   for (const KroneckerLayer& layer : layers_.layers) {
-    LayerSums sums;
+    const int64_t inputs = layer.num_inputs(), outputs = layer.affine.outputs;
+    bytes += layer.affine.groups * int64_t{8} *
+             std::max(inputs * inputs + outputs * outputs,
+                      is_ekfac() ? inputs * outputs : int64_t{0});
+  }
+  const bool several =
+      end_batch_ - first_batch_ >= kMinBatchesOfWorker * num_threads &&
+      (num_threads - 1) * bytes <= options_.worker_bytes;
+  return several ? num_threads : 1;
+}
+
+absl::Status Fitter::MakeShares() {
+  const int num_workers = NumWorkers();
+  const int64_t num_batches = end_batch_ - first_batch_;
+  int64_t sample = first_batch_ * probe_size_;
+  shares_.resize(num_workers);
+  for (int w = 0; w < num_workers; ++w) {
+    Share& share = shares_[w];
+    share.first_batch = first_batch_ + w * num_batches / num_workers;
+    share.end_batch = first_batch_ + (w + 1) * num_batches / num_workers;
+    share.first_sample = sample;
+    if (w + 1 == num_workers) break;
+    for (int64_t b = share.first_batch; b < share.end_batch; ++b) {
+      INFLUENCE_ASSIGN_OR_RETURN(const int64_t size, data_.BatchSize(b));
+      sample += size;
+    }
+  }
+  return absl::OkStatus();
+}
+
+Fitter::Sums Fitter::NewSums() const {
+  Sums sums;
+  for (const KroneckerLayer& layer : layers_.layers) {
+    LayerSums of_layer;
     const int64_t inputs = layer.num_inputs(), outputs = layer.affine.outputs;
     for (int64_t h = 0; h < layer.affine.groups; ++h) {
-      sums.inputs.push_back(at::zeros({inputs, inputs}, at::kDouble));
-      sums.gradients.push_back(at::zeros({outputs, outputs}, at::kDouble));
-      if (is_ekfac()) {
-        sums.squares.push_back(at::zeros({outputs, inputs}, at::kDouble));
-      }
+      of_layer.inputs.push_back(at::zeros({inputs, inputs}, at::kDouble));
+      of_layer.gradients.push_back(at::zeros({outputs, outputs}, at::kDouble));
     }
-    sums_.push_back(std::move(sums));
+    sums.layers.push_back(std::move(of_layer));
   }
   if (options_.uncovered == UncoveredPolicy::kDiagonal) {
     for (const UncoveredParameter& parameter : layers_.uncovered) {
-      diagonals_.push_back(
+      sums.diagonals.push_back(
           at::zeros({model().parameters()[parameter.parameter].tensor.numel()},
                     at::kDouble));
     }
   }
-  squared_norms_.assign(blocks_.blocks().size(), 0.0);
-  return absl::OkStatus();
+  sums.squared_norms.assign(blocks_.blocks().size(), 0.0);
+  return sums;
+}
+
+absl::StatusOr<Batch> Fitter::Read(int64_t index) {
+  const std::lock_guard<std::mutex> lock(reading_);
+  return data_.Get(index);
+}
+
+absl::Status Fitter::ForShares(
+    absl::string_view stage,
+    absl::FunctionRef<absl::Status(Share& share, Advance advance)> work) {
+  ProgressStage progress(progress_, stage, end_batch_ - first_batch_,
+                         "batches");
+  if (shares_.size() == 1) {
+    return work(shares_[0], [&] { progress.Advance(); });
+  }
+  // The first worker tells of all, between its own batches.
+  std::atomic<int64_t> untold = 0;
+  const auto work_on = [&](Communicator& team) -> absl::Status {
+    const at::NoGradGuard no_grad;
+    const int worker = team.rank();
+    return work(shares_[worker], [&] {
+      ++untold;
+      if (worker == 0) progress.Advance(untold.exchange(0));
+    });
+  };
+  absl::Status status =
+      FirstError(RunThreadTeam(static_cast<int>(shares_.size()), work_on));
+  progress.Advance(untold);
+  return status;
 }
 
 absl::StatusOr<PartFactors> Fitter::FactorsOf(
@@ -299,41 +412,43 @@ absl::StatusOr<PartFactors> Fitter::FactorsOf(
 }
 
 absl::Status Fitter::AddTerm(const FactoredGradients& gradients,
-                             const PartFactors& factors, bool first_term) {
+                             const PartFactors& factors, bool first_term,
+                             Sums& sums) const {
   for (size_t l = 0; l < layers_.layers.size(); ++l) {
     const KroneckerLayer& layer = layers_.layers[l];
-    LayerSums& sums = sums_[l];
+    LayerSums& of_layer = sums.layers[l];
     for (const LayerFactors& use : factors[l]) {
       // A position counts once, however many terms the Fisher has.
       if (first_term) {
-        sums.num_positions += use.inputs.size(0) * use.inputs.size(2);
+        of_layer.num_positions += use.inputs.size(0) * use.inputs.size(2);
       }
       for (int64_t h = 0; h < layer.affine.groups; ++h) {
         if (first_term) {
           AddSecondMoment(use.inputs.select(1, h), layer.has_bias(),
-                          sums.inputs[h]);
+                          of_layer.inputs[h]);
         }
         AddSecondMoment(use.gradients.select(1, h), /*append_one=*/false,
-                        sums.gradients[h]);
+                        of_layer.gradients[h]);
       }
     }
   }
-  for (size_t i = 0; i < diagonals_.size(); ++i) {
+  for (size_t i = 0; i < sums.diagonals.size(); ++i) {
     INFLUENCE_ASSIGN_OR_RETURN(
         const FactoredGradients part,
         gradients.Select({positions_[layers_.uncovered[i].parameter]}));
     INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor squares, part.SumOfSquares());
-    diagonals_[i].add_(squares);
+    sums.diagonals[i].add_(squares);
   }
   return absl::OkStatus();
 }
 
-absl::Status Fitter::AddSquaredNorms(const FactoredGradients& gradients) {
+absl::Status Fitter::AddSquaredNorms(const FactoredGradients& gradients,
+                                     Sums& sums) const {
   const auto add = [&](int64_t block, int64_t parameter) -> absl::Status {
     INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients part,
                                gradients.Select({positions_[parameter]}));
     INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor norms, part.SquaredNorms());
-    squared_norms_[block] += SumOf(norms);
+    sums.squared_norms[block] += SumOf(norms);
     return absl::OkStatus();
   };
   // The sum of EKFAC's eigenvalues is the mean squared norm of the layer.
@@ -345,29 +460,30 @@ absl::Status Fitter::AddSquaredNorms(const FactoredGradients& gradients) {
       }
     }
   }
-  if (!diagonals_.empty()) return absl::OkStatus();
+  if (!sums.diagonals.empty()) return absl::OkStatus();
   for (const UncoveredParameter& parameter : layers_.uncovered) {
     INFLUENCE_RETURN_IF_ERROR(add(parameter.block, parameter.parameter));
   }
   return absl::OkStatus();
 }
 
-absl::Status Fitter::SumCovariances() {
-  ProgressStage stage(progress_, "covariances", end_batch_ - first_batch_,
-                      "batches");
+absl::Status Fitter::SumCovariancesOf(Share& share, Advance advance) {
   const bool add_norms =
       options_.mean_squared_norms && options_.fisher == Fisher::kEmpirical;
+  const int64_t most_kept =
+      options_.kept_factor_bytes / static_cast<int64_t>(shares_.size());
   int64_t part_samples = kMinPartSamples;
   int64_t kept_bytes = 0;
   bool keep = is_ekfac();
-  int64_t sample = first_batch_ * probe_size_;  // Its index in the data set.
-  for (int64_t b = first_batch_; b < end_batch_; ++b) {
-    INFLUENCE_ASSIGN_OR_RETURN(const Batch batch, data_.Get(b));
+  int64_t sample = share.first_sample;  // Its index in the data set.
+  share.sums = NewSums();
+  for (int64_t b = share.first_batch; b < share.end_batch; ++b) {
+    INFLUENCE_ASSIGN_OR_RETURN(const Batch batch, Read(b));
     INFLUENCE_RETURN_IF_ERROR(ValidateBatch(batch));
     INFLUENCE_RETURN_IF_ERROR(CheckBatchSize(b, batch));
     for (int64_t begin = 0; begin < batch.size();) {
       const int64_t end = std::min(batch.size(), begin + part_samples);
-      parts_.push_back(Part{b, begin, end, sample});
+      share.parts.push_back(Part{b, begin, end, sample});
       INFLUENCE_ASSIGN_OR_RETURN(const Batch part,
                                  SliceBatch(batch, begin, end));
       std::vector<PartFactors> of_part;
@@ -378,26 +494,55 @@ absl::Status Fitter::SumCovariances() {
         INFLUENCE_ASSIGN_OR_RETURN(
             PartFactors factors,
             FactorsOf(gradients, positions_, /*check_biases=*/true));
-        INFLUENCE_RETURN_IF_ERROR(AddTerm(gradients, factors, term == 0));
+        INFLUENCE_RETURN_IF_ERROR(
+            AddTerm(gradients, factors, term == 0, share.sums));
         if (add_norms) {
-          INFLUENCE_RETURN_IF_ERROR(AddSquaredNorms(gradients));
+          INFLUENCE_RETURN_IF_ERROR(AddSquaredNorms(gradients, share.sums));
         }
         part_samples = std::max(
             kMinPartSamples,
             kPartBytes / std::max<int64_t>(1, FactorBytesPerSample(gradients)));
         part_bytes += BytesOf(factors);
-        keep = keep && kept_bytes + part_bytes <= options_.kept_factor_bytes;
+        keep = keep && kept_bytes + part_bytes <= most_kept;
         if (keep) of_part.push_back(std::move(factors));
       }
       if (keep) {
         kept_bytes += part_bytes;
-        kept_.push_back(std::move(of_part));
+        share.kept.push_back(std::move(of_part));
       }
-      num_samples_ += end - begin;
+      share.sums.num_samples += end - begin;
       sample += end - begin;
       begin = end;
     }
-    stage.Advance();
+    advance();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Fitter::SumCovariances() {
+  INFLUENCE_RETURN_IF_ERROR(
+      ForShares("covariances", [this](Share& share, Advance advance) {
+        return SumCovariancesOf(share, advance);
+      }));
+  sums_ = std::move(shares_[0].sums);
+  for (size_t w = 1; w < shares_.size(); ++w) {
+    const Sums sums = std::move(shares_[w].sums);
+    sums_.num_samples += sums.num_samples;
+    for (size_t b = 0; b < sums.squared_norms.size(); ++b) {
+      sums_.squared_norms[b] += sums.squared_norms[b];
+    }
+    for (size_t i = 0; i < sums.diagonals.size(); ++i) {
+      sums_.diagonals[i].add_(sums.diagonals[i]);
+    }
+    for (size_t l = 0; l < sums.layers.size(); ++l) {
+      LayerSums& all = sums_.layers[l];
+      const LayerSums& of_share = sums.layers[l];
+      all.num_positions += of_share.num_positions;
+      for (size_t h = 0; h < all.inputs.size(); ++h) {
+        all.inputs[h].add_(of_share.inputs[h]);
+        all.gradients[h].add_(of_share.gradients[h]);
+      }
+    }
   }
   return ReduceCovariances();
 }
@@ -415,20 +560,24 @@ absl::Status Fitter::CheckBatchSize(int64_t index, const Batch& batch) const {
 
 absl::Status Fitter::ReduceCovariances() {
   if (communicator_->size() == 1) return absl::OkStatus();
-  const auto num_layers = static_cast<int64_t>(sums_.size());
+  const auto num_layers = static_cast<int64_t>(sums_.layers.size());
   const at::Tensor counts = at::zeros({num_layers + 1}, at::kLong);
   auto* const count = counts.data_ptr<int64_t>();
-  count[num_layers] = num_samples_;
-  for (int64_t l = 0; l < num_layers; ++l) count[l] = sums_[l].num_positions;
+  count[num_layers] = sums_.num_samples;
+  for (int64_t l = 0; l < num_layers; ++l) {
+    count[l] = sums_.layers[l].num_positions;
+  }
   INFLUENCE_RETURN_IF_ERROR(communicator_->AllReduceSum(counts));
-  num_samples_ = count[num_layers];
-  for (int64_t l = 0; l < num_layers; ++l) sums_[l].num_positions = count[l];
+  sums_.num_samples = count[num_layers];
+  for (int64_t l = 0; l < num_layers; ++l) {
+    sums_.layers[l].num_positions = count[l];
+  }
 
-  const at::Tensor norms = at::tensor(squared_norms_, at::kDouble);
+  const at::Tensor norms = at::tensor(sums_.squared_norms, at::kDouble);
   INFLUENCE_RETURN_IF_ERROR(communicator_->AllReduceSum(norms));
-  squared_norms_.assign(norms.data_ptr<double>(),
-                        norms.data_ptr<double>() + norms.numel());
-  for (const LayerSums& sums : sums_) {
+  sums_.squared_norms.assign(norms.data_ptr<double>(),
+                             norms.data_ptr<double>() + norms.numel());
+  for (const LayerSums& sums : sums_.layers) {
     for (const at::Tensor& inputs : sums.inputs) {
       INFLUENCE_RETURN_IF_ERROR(communicator_->AllReduceSum(inputs));
     }
@@ -436,7 +585,7 @@ absl::Status Fitter::ReduceCovariances() {
       INFLUENCE_RETURN_IF_ERROR(communicator_->AllReduceSum(gradients));
     }
   }
-  for (const at::Tensor& diagonal : diagonals_) {
+  for (const at::Tensor& diagonal : sums_.diagonals) {
     INFLUENCE_RETURN_IF_ERROR(communicator_->AllReduceSum(diagonal));
   }
   return absl::OkStatus();
@@ -444,11 +593,11 @@ absl::Status Fitter::ReduceCovariances() {
 
 std::vector<at::Tensor> Fitter::CovarianceSums() const {
   std::vector<at::Tensor> all;
-  for (const LayerSums& sums : sums_) {
+  for (const LayerSums& sums : sums_.layers) {
     all.insert(all.end(), sums.inputs.begin(), sums.inputs.end());
     all.insert(all.end(), sums.gradients.begin(), sums.gradients.end());
   }
-  all.insert(all.end(), diagonals_.begin(), diagonals_.end());
+  all.insert(all.end(), sums_.diagonals.begin(), sums_.diagonals.end());
   return all;
 }
 
@@ -456,18 +605,22 @@ absl::StatusOr<at::Tensor> Fitter::PartsOfAllRanks() const {
   const int rank = communicator_->rank();
   const at::Tensor counts = at::zeros({communicator_->size()}, at::kLong);
   auto* const count = counts.data_ptr<int64_t>();
-  count[rank] = static_cast<int64_t>(parts_.size());
+  for (const Share& share : shares_) {
+    count[rank] += static_cast<int64_t>(share.parts.size());
+  }
   INFLUENCE_RETURN_IF_ERROR(communicator_->AllReduceSum(counts));
   const auto before = std::accumulate(count, count + rank, int64_t{0});
   const auto total = counts.sum().item<int64_t>();
   at::Tensor parts = at::zeros({total, 4}, at::kLong);
   auto* row = parts.data_ptr<int64_t>() + 4 * before;
-  for (const Part& part : parts_) {
-    row[0] = part.batch;
-    row[1] = part.begin;
-    row[2] = part.end;
-    row[3] = part.first_sample;
-    row += 4;
+  for (const Share& share : shares_) {
+    for (const Part& part : share.parts) {
+      row[0] = part.batch;
+      row[1] = part.begin;
+      row[2] = part.end;
+      row[3] = part.first_sample;
+      row += 4;
+    }
   }
   INFLUENCE_RETURN_IF_ERROR(communicator_->AllReduceSum(parts));
   return parts;
@@ -475,11 +628,14 @@ absl::StatusOr<at::Tensor> Fitter::PartsOfAllRanks() const {
 
 absl::Status Fitter::KeepCovariances() const {
   if (checkpoint() == nullptr) return absl::OkStatus();
-  std::vector<int64_t> counts = {num_samples_};
-  for (const LayerSums& sums : sums_) counts.push_back(sums.num_positions);
+  std::vector<int64_t> counts = {sums_.num_samples};
+  for (const LayerSums& sums : sums_.layers) {
+    counts.push_back(sums.num_positions);
+  }
   INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor parts, PartsOfAllRanks());
-  std::vector<at::Tensor> arrays = {at::tensor(counts, at::kLong), parts,
-                                    at::tensor(squared_norms_, at::kDouble)};
+  std::vector<at::Tensor> arrays = {
+      at::tensor(counts, at::kLong), parts,
+      at::tensor(sums_.squared_norms, at::kDouble)};
   const std::vector<at::Tensor> sums = CovarianceSums();
   arrays.insert(arrays.end(), sums.begin(), sums.end());
   return checkpoint()->Keep(kCovariancesStage, arrays);
@@ -491,14 +647,15 @@ absl::StatusOr<bool> Fitter::RestoreCovariances() {
                              checkpoint()->Find(kCovariancesStage));
   if (!found.has_value()) return false;
   const std::vector<at::Tensor>& arrays = *found;
+  sums_ = NewSums();
   const std::vector<at::Tensor> sums = CovarianceSums();
-  bool fits = arrays.size() == sums.size() + 3 &&
-              arrays[0].scalar_type() == at::kLong &&
-              arrays[0].numel() == static_cast<int64_t>(sums_.size()) + 1 &&
-              arrays[1].scalar_type() == at::kLong && arrays[1].dim() == 2 &&
-              arrays[1].size(1) == 4 &&
-              arrays[2].scalar_type() == at::kDouble &&
-              arrays[2].numel() == static_cast<int64_t>(squared_norms_.size());
+  bool fits =
+      arrays.size() == sums.size() + 3 &&
+      arrays[0].scalar_type() == at::kLong &&
+      arrays[0].numel() == static_cast<int64_t>(sums_.layers.size()) + 1 &&
+      arrays[1].scalar_type() == at::kLong && arrays[1].dim() == 2 &&
+      arrays[1].size(1) == 4 && arrays[2].scalar_type() == at::kDouble &&
+      arrays[2].numel() == static_cast<int64_t>(sums_.squared_norms.size());
   for (size_t i = 0; fits && i < sums.size(); ++i) {
     fits = arrays[i + 3].scalar_type() == at::kDouble &&
            arrays[i + 3].sizes() == sums[i].sizes();
@@ -506,20 +663,22 @@ absl::StatusOr<bool> Fitter::RestoreCovariances() {
   if (!fits) return UnexpectedStage(kCovariancesStage);
   for (size_t i = 0; i < sums.size(); ++i) sums[i].copy_(arrays[i + 3]);
   const auto* const counts = arrays[0].data_ptr<int64_t>();
-  num_samples_ = counts[0];
-  for (size_t l = 0; l < sums_.size(); ++l) {
-    sums_[l].num_positions = counts[l + 1];
+  sums_.num_samples = counts[0];
+  for (size_t l = 0; l < sums_.layers.size(); ++l) {
+    sums_.layers[l].num_positions = counts[l + 1];
   }
   const auto* const parts = arrays[1].data_ptr<int64_t>();
   for (int64_t i = 0; i < arrays[1].numel(); i += 4) {
     const Part part{parts[i], parts[i + 1], parts[i + 2], parts[i + 3]};
-    // Of whatever rank it was.
-    if (first_batch_ <= part.batch && part.batch < end_batch_) {
-      parts_.push_back(part);
+    // Of whatever rank and worker it was.
+    for (Share& share : shares_) {
+      if (share.first_batch <= part.batch && part.batch < share.end_batch) {
+        share.parts.push_back(part);
+      }
     }
   }
   const auto* const norms = arrays[2].data_ptr<double>();
-  squared_norms_.assign(norms, norms + arrays[2].numel());
+  sums_.squared_norms.assign(norms, norms + arrays[2].numel());
   return true;
 }
 
@@ -571,7 +730,7 @@ void Fitter::MakePairs() {
   for (size_t l = 0; l < layers_.layers.size(); ++l) {
     const KroneckerLayer& layer = layers_.layers[l];
     const AffineLayer& affine = layer.affine;
-    const LayerSums& sums = sums_[l];
+    const LayerSums& sums = sums_.layers[l];
     const auto num_positions =
         static_cast<double>(std::max<int64_t>(1, sums.num_positions));
     for (int64_t h = 0; h < affine.groups; ++h) {
@@ -587,7 +746,7 @@ void Fitter::MakePairs() {
           SymmetricFromUpper(sums.inputs[h]).div_(num_positions);
       factors.gradient_covariance =
           SymmetricFromUpper(sums.gradients[h])
-              .div_(static_cast<double>(num_samples_));
+              .div_(static_cast<double>(sums_.num_samples));
       fitted_.push_back(std::move(factors));
     }
   }
@@ -645,35 +804,38 @@ absl::Status Fitter::Decompose() {
   return absl::OkStatus();
 }
 
-void Fitter::AddSquares(const PartFactors& factors) {
-  size_t next = 0;  // Into rotations_.
+void Fitter::AddSquares(const PartFactors& factors,
+                        std::vector<at::Tensor>& squares) const {
+  size_t next = 0;  // Into rotations_ and squares.
   for (size_t l = 0; l < layers_.layers.size(); ++l) {
     const KroneckerLayer& layer = layers_.layers[l];
     for (int64_t h = 0; h < layer.affine.groups; ++h) {
-      const Rotation& rotation = rotations_[next++];
+      const Rotation& rotation = rotations_[next];
       AddSquaredRotations(FactorsOfGroup(factors[l], h), layer.has_bias(),
-                          rotation.inputs, rotation.gradients,
-                          sums_[l].squares[h]);
+                          rotation.inputs, rotation.gradients, squares[next]);
+      ++next;
     }
   }
 }
 
-absl::Status Fitter::SumEigenvalues() {
-  if (!is_ekfac() || layers_.layers.empty() || !known_.empty()) {
-    return absl::OkStatus();
+absl::Status Fitter::SumSquaresOf(Share& share, Advance advance) {
+  for (const KroneckerFactors& factors : fitted_) {
+    share.squares.push_back(at::zeros(
+        {factors.gradient_covariance.size(0), factors.input_covariance.size(0)},
+        at::kDouble));
   }
-  ProgressStage stage(progress_, "eigenvalues", end_batch_ - first_batch_,
-                      "batches");
   int64_t current = -1;  // The batch in `batch`.
   Batch batch;
-  for (size_t i = 0; i < parts_.size(); ++i) {
-    const Part& part = parts_[i];
-    if (i < kept_.size()) {
-      for (const PartFactors& factors : kept_[i]) AddSquares(factors);
-      kept_[i].clear();
+  for (size_t i = 0; i < share.parts.size(); ++i) {
+    const Part& part = share.parts[i];
+    if (i < share.kept.size()) {
+      for (const PartFactors& factors : share.kept[i]) {
+        AddSquares(factors, share.squares);
+      }
+      share.kept[i].clear();
     } else {
       if (current != part.batch) {
-        INFLUENCE_ASSIGN_OR_RETURN(batch, data_.Get(part.batch));
+        INFLUENCE_ASSIGN_OR_RETURN(batch, Read(part.batch));
         current = part.batch;
       }
       INFLUENCE_ASSIGN_OR_RETURN(const Batch samples,
@@ -685,75 +847,100 @@ absl::Status Fitter::SumEigenvalues() {
         INFLUENCE_ASSIGN_OR_RETURN(const PartFactors factors,
                                    FactorsOf(gradients, weight_positions_,
                                              /*check_biases=*/false));
-        AddSquares(factors);
+        AddSquares(factors, share.squares);
       }
     }
-    if (i + 1 == parts_.size() || parts_[i + 1].batch != part.batch) {
-      stage.Advance();
-    }
-  }
-  size_t next = 0;
-  for (size_t l = 0; l < layers_.layers.size(); ++l) {
-    for (at::Tensor& squares : sums_[l].squares) {
-      INFLUENCE_RETURN_IF_ERROR(communicator_->AllReduceSum(squares));
-      KroneckerFactors& factors = fitted_[next++];
-      factors.eigenvalues = squares.div_(static_cast<double>(num_samples_));
-      INFLUENCE_RETURN_IF_ERROR(ValidateFinite(
-          absl::StrCat("eigenvalues of ", factors.layer), factors.eigenvalues));
+    if (i + 1 == share.parts.size() || share.parts[i + 1].batch != part.batch) {
+      advance();
     }
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<double>> Fitter::MeanSquaredNormsOfLabels() const {
+absl::Status Fitter::SumEigenvalues() {
+  if (!is_ekfac() || layers_.layers.empty() || !known_.empty()) {
+    return absl::OkStatus();
+  }
+  INFLUENCE_RETURN_IF_ERROR(
+      ForShares("eigenvalues", [this](Share& share, Advance advance) {
+        return SumSquaresOf(share, advance);
+      }));
+  for (size_t i = 0; i < fitted_.size(); ++i) {
+    const at::Tensor squares = shares_[0].squares[i];
+    for (size_t w = 1; w < shares_.size(); ++w) {
+      squares.add_(shares_[w].squares[i]);
+    }
+    INFLUENCE_RETURN_IF_ERROR(communicator_->AllReduceSum(squares));
+    KroneckerFactors& factors = fitted_[i];
+    factors.eigenvalues = squares.div_(static_cast<double>(sums_.num_samples));
+    INFLUENCE_RETURN_IF_ERROR(ValidateFinite(
+        absl::StrCat("eigenvalues of ", factors.layer), factors.eigenvalues));
+  }
+  for (Share& share : shares_) share.squares.clear();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<double>> Fitter::MeanSquaredNormsOfLabels() {
   INFLUENCE_ASSIGN_OR_RETURN(
       const std::shared_ptr<const GradientProvider> restricted,
       provider_->Restrict(blocks_.parameters()));
-  ProgressStage stage(progress_, "gradient norms", end_batch_ - first_batch_,
-                      "batches");
-  std::vector<double> sums(blocks_.blocks().size(), 0.0);
-  Batch batch;
-  for (size_t i = 0; i < parts_.size(); ++i) {
-    const Part& part = parts_[i];
-    if (i == 0 || parts_[i - 1].batch != part.batch) {
-      INFLUENCE_ASSIGN_OR_RETURN(batch, data_.Get(part.batch));
-    }
-    INFLUENCE_ASSIGN_OR_RETURN(const Batch samples,
-                               SliceBatch(batch, part.begin, part.end));
-    INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients gradients,
-                               restricted->FactoredGrads(samples));
-    int64_t position = 0;
-    for (size_t b = 0; b < sums.size(); ++b) {
-      std::vector<int64_t> of_block(blocks_.blocks()[b].parameters.size());
-      for (int64_t& p : of_block) p = position++;
-      INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients block,
-                                 gradients.Select(of_block));
-      INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor norms, block.SquaredNorms());
-      sums[b] += SumOf(norms);
-    }
-    if (i + 1 == parts_.size() || parts_[i + 1].batch != part.batch) {
-      stage.Advance();
-    }
+  const size_t num_blocks = blocks_.blocks().size();
+  std::vector<std::vector<double>> sums(shares_.size(),
+                                        std::vector<double>(num_blocks, 0.0));
+  INFLUENCE_RETURN_IF_ERROR(ForShares(
+      "gradient norms", [&](Share& share, Advance advance) -> absl::Status {
+        std::vector<double>& of_share = sums[&share - shares_.data()];
+        Batch batch;
+        for (size_t i = 0; i < share.parts.size(); ++i) {
+          const Part& part = share.parts[i];
+          if (i == 0 || share.parts[i - 1].batch != part.batch) {
+            INFLUENCE_ASSIGN_OR_RETURN(batch, Read(part.batch));
+          }
+          INFLUENCE_ASSIGN_OR_RETURN(const Batch samples,
+                                     SliceBatch(batch, part.begin, part.end));
+          INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients gradients,
+                                     restricted->FactoredGrads(samples));
+          int64_t position = 0;
+          for (size_t b = 0; b < num_blocks; ++b) {
+            std::vector<int64_t> of_block(
+                blocks_.blocks()[b].parameters.size());
+            for (int64_t& p : of_block) p = position++;
+            INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients block,
+                                       gradients.Select(of_block));
+            INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor norms,
+                                       block.SquaredNorms());
+            of_share[b] += SumOf(norms);
+          }
+          if (i + 1 == share.parts.size() ||
+              share.parts[i + 1].batch != part.batch) {
+            advance();
+          }
+        }
+        return absl::OkStatus();
+      }));
+  const at::Tensor all =
+      at::zeros({static_cast<int64_t>(num_blocks)}, at::kDouble);
+  auto* const all_of = all.data_ptr<double>();
+  for (const std::vector<double>& of_share : sums) {
+    for (size_t b = 0; b < num_blocks; ++b) all_of[b] += of_share[b];
   }
-  const at::Tensor all = at::tensor(sums, at::kDouble);
   INFLUENCE_RETURN_IF_ERROR(communicator_->AllReduceSum(all));
-  sums.assign(all.data_ptr<double>(), all.data_ptr<double>() + all.numel());
-  for (double& sum : sums) sum /= static_cast<double>(num_samples_);
-  return sums;
+  all.div_(static_cast<double>(sums_.num_samples));
+  return std::vector<double>(all_of, all_of + num_blocks);
 }
 
 absl::StatusOr<KroneckerFit> Fitter::Finish() {
   KroneckerFit fit;
   KroneckerCurvature& curvature = fit.curvature;
-  curvature.num_samples = num_samples_;
-  const double scale = 1.0 / static_cast<double>(num_samples_);
+  curvature.num_samples = sums_.num_samples;
+  const double scale = 1.0 / static_cast<double>(sums_.num_samples);
   for (size_t i = 0; i < layers_.uncovered.size(); ++i) {
     const int64_t parameter = layers_.uncovered[i].parameter;
     if (options_.uncovered == UncoveredPolicy::kDrop) {
       curvature.dropped.push_back(parameter);
       continue;
     }
-    at::Tensor diagonal = diagonals_[i].mul(scale);
+    at::Tensor diagonal = sums_.diagonals[i].mul(scale);
     INFLUENCE_RETURN_IF_ERROR(ValidateFinite(
         absl::StrCat("diagonal of ", model().parameters()[parameter].name),
         diagonal));
@@ -766,7 +953,7 @@ absl::StatusOr<KroneckerFit> Fitter::Finish() {
     INFLUENCE_ASSIGN_OR_RETURN(fit.mean_squared_norms,
                                MeanSquaredNormsOfLabels());
   } else if (options_.mean_squared_norms) {
-    fit.mean_squared_norms = squared_norms_;
+    fit.mean_squared_norms = sums_.squared_norms;
     for (double& norm : fit.mean_squared_norms) norm *= scale;
     if (is_ekfac()) {
       size_t next = 0;
@@ -777,7 +964,7 @@ absl::StatusOr<KroneckerFit> Fitter::Finish() {
         }
       }
     }
-    for (size_t i = 0; i < diagonals_.size(); ++i) {
+    for (size_t i = 0; i < sums_.diagonals.size(); ++i) {
       fit.mean_squared_norms[layers_.uncovered[i].block] +=
           SumOf(curvature.diagonals[i].diagonal);
     }
@@ -822,6 +1009,10 @@ absl::StatusOr<KroneckerFit> FitKronecker(
     return absl::InvalidArgumentError(absl::StrCat("kept_factor_bytes: found ",
                                                    options.kept_factor_bytes,
                                                    ", expected >= 0"));
+  }
+  if (options.worker_bytes < 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "worker_bytes: found ", options.worker_bytes, ", expected >= 0"));
   }
   if (data.num_samples() < 1) {
     return absl::InvalidArgumentError(

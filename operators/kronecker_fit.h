@@ -65,6 +65,13 @@ struct KroneckerFitOptions {
   // the first pass; for samples beyond, the model runs again.
   int64_t kept_factor_bytes = int64_t{256} << 20;
 
+  // Where LibTorch has several threads, so many workers with one each share the
+  // batches, if there are two for each, and add up statistics of their own:
+  // faster than several threads at a batch. `data` are read by one of them at a
+  // time. At most so many bytes, >= 0, for the statistics of all but the first,
+  // 8 sum of (I^2 + O^2) each; one worker where that is not enough.
+  int64_t worker_bytes = int64_t{1} << 30;
+
   // The processes that fit together; null means this one alone. Each gives the
   // same model, data and options, and sums its share of the batches, which must
   // all be of one size but for the last. Every statistic costs one all-reduce;

@@ -1,6 +1,7 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #include "operators/kronecker_fit.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -11,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "ATen/Parallel.h"
 #include "ATen/core/Tensor.h"
 #include "ATen/core/grad_mode.h"
 #include "ATen/ops/cat.h"
@@ -34,6 +36,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/communicator.h"
+#include "base/progress.h"
 #include "base/thread_team.h"
 #include "gmock/gmock.h"
 #include "gradients/autograd_gradient_provider.h"
@@ -719,6 +722,22 @@ TEST(KroneckerFitTest, GoesOnAfterThePassesThatWereKept) {
   }
 }
 
+// Counts the steps of each stage.
+class Steps : public ProgressReporter {
+ public:
+  void Begin(absl::string_view stage, int64_t /*total*/,
+             absl::string_view /*unit*/) override {
+    stage_ = std::string(stage);
+  }
+  void Advance(int64_t steps) override { done[stage_] += steps; }
+  void End() override {}
+
+  std::map<std::string, int64_t> done;
+
+ private:
+  std::string stage_;
+};
+
 // The fit of ranks that share what rank 0 keeps in `kept`; the same on each.
 absl::StatusOr<KroneckerFit> FitTogether(
     int size, KeptStages* kept,
@@ -805,6 +824,84 @@ class UnevenData : public BatchSequence {
  private:
   std::vector<Batch> batches_;
 };
+
+// Who adds what does not matter, nor where a short batch is: a sampled Fisher
+// would show a sample that is taken for another.
+TEST(KroneckerFitTest, WorkersShareTheBatches) {
+  const int before = at::get_num_threads();
+  const std::vector<Case> cases = Cases();
+  for (const size_t c : {0, 4}) {
+    const Case& test_case = cases[c];
+    SCOPED_TRACE(test_case.name);
+    const auto model = MakeModel(test_case.parameters, test_case.forward);
+    const auto provider = Observe(model, CrossEntropyLoss(), test_case.batch);
+    const ParameterBlocks blocks =
+        ParameterBlocks::Create(*model, BlockStructure::kLayer);
+    const int64_t n = test_case.batch.size();
+    std::vector<Batch> batches;
+    for (int64_t begin = 0, size = 2; begin < n; begin += size, size = 1) {
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(
+          batches.emplace_back(),
+          SliceBatch(test_case.batch, begin, std::min(begin + size, n)));
+    }
+    ASSERT_GE(batches.size(), 6u);
+    const UnevenData data(batches);
+    for (const Fisher fisher :
+         {Fisher::kEmpirical, Fisher::kExact, Fisher::kSampled}) {
+      KroneckerFitOptions options;
+      options.fisher = fisher;
+      options.mean_squared_norms = true;
+      options.kept_factor_bytes = 2000;
+      at::set_num_threads(1);
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(
+          const KroneckerFit alone,
+          FitKronecker(provider, blocks, data, options));
+      at::set_num_threads(3);
+      for (const int64_t worker_bytes : {int64_t{1} << 30, int64_t{0}}) {
+        options.worker_bytes = worker_bytes;
+        Steps steps;
+        INFLUENCE_ASSERT_OK_AND_ASSIGN(
+            const KroneckerFit fit,
+            FitKronecker(provider, blocks, data, options, &steps));
+        EXPECT_EQ(at::get_num_threads(), 3);
+        EXPECT_EQ(steps.done["covariances"],
+                  static_cast<int64_t>(batches.size()));
+        EXPECT_EQ(steps.done["eigenvalues"],
+                  static_cast<int64_t>(batches.size()));
+        EXPECT_EQ(fit.curvature.num_samples, n);
+        EXPECT_THAT(Dense(fit.curvature, *model),
+                    TensorNear(Dense(alone.curvature, *model), 1e-10));
+        for (size_t b = 0; b < alone.mean_squared_norms.size(); ++b) {
+          EXPECT_NEAR(fit.mean_squared_norms[b], alone.mean_squared_norms[b],
+                      1e-12 * alone.mean_squared_norms[b]);
+        }
+      }
+    }
+  }
+  at::set_num_threads(before);
+}
+
+// The first error of any of them.
+TEST(KroneckerFitTest, WorkersStopAtABadBatch) {
+  const int before = at::get_num_threads();
+  at::set_num_threads(2);
+  const Case test_case = Cases()[0];
+  const auto model = MakeModel(test_case.parameters, test_case.forward);
+  const auto provider = Observe(model, CrossEntropyLoss(), test_case.batch);
+  std::vector<Batch> batches;
+  for (int64_t begin = 0; begin + 2 <= test_case.batch.size(); begin += 2) {
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(
+        batches.emplace_back(), SliceBatch(test_case.batch, begin, begin + 2));
+  }
+  ASSERT_GE(batches.size(), 4u);
+  batches.back().x[0] = batches.back().x[0].slice(0, 0, 1);
+  EXPECT_THAT(
+      FitKronecker(provider,
+                   ParameterBlocks::Create(*model, BlockStructure::kLayer),
+                   UnevenData(batches)),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("y")));
+  at::set_num_threads(before);
+}
 
 TEST(KroneckerFitTest, RanksRefuseUnevenBatches) {
   const Case test_case = Cases()[0];
