@@ -153,8 +153,8 @@ class Fitter {
     std::vector<at::Tensor> squares;  // By pair: [O, I], EKFAC.
   };
 
-  // Says that a worker is done with a batch.
-  using Advance = absl::FunctionRef<void()>;
+  // Says that a worker is done with a batch; kAborted if another has failed.
+  using Advance = absl::FunctionRef<absl::Status()>;
 
   struct Rotation {  // Eigenvectors in the model's dtype.
     at::Tensor inputs, gradients;
@@ -315,6 +315,11 @@ int Fitter::NumWorkers() const {
              std::max(inputs * inputs + outputs * outputs,
                       is_ekfac() ? inputs * outputs : int64_t{0});
   }
+  if (options_.uncovered == UncoveredPolicy::kDiagonal) {
+    for (const UncoveredParameter& parameter : layers_.uncovered) {
+      bytes += 8 * model().parameters()[parameter.parameter].tensor.numel();
+    }
+  }
   const bool several =
       end_batch_ - first_batch_ >= kMinBatchesOfWorker * num_threads &&
       (num_threads - 1) * bytes <= options_.worker_bytes;
@@ -373,17 +378,25 @@ absl::Status Fitter::ForShares(
   ProgressStage progress(progress_, stage, end_batch_ - first_batch_,
                          "batches");
   if (shares_.size() == 1) {
-    return work(shares_[0], [&] { progress.Advance(); });
+    return work(shares_[0], [&] {
+      progress.Advance();
+      return absl::OkStatus();
+    });
   }
   // The first worker tells of all, between its own batches.
   std::atomic<int64_t> untold = 0;
+  std::atomic<bool> failed = false;
   const auto work_on = [&](Communicator& team) -> absl::Status {
     const at::NoGradGuard no_grad;
     const int worker = team.rank();
-    return work(shares_[worker], [&] {
+    absl::Status of_worker = work(shares_[worker], [&]() -> absl::Status {
       ++untold;
       if (worker == 0) progress.Advance(untold.exchange(0));
+      if (failed) return absl::AbortedError("another worker has failed");
+      return absl::OkStatus();
     });
+    if (!of_worker.ok()) failed = true;
+    return of_worker;
   };
   absl::Status status =
       FirstError(RunThreadTeam(static_cast<int>(shares_.size()), work_on));
@@ -514,7 +527,7 @@ absl::Status Fitter::SumCovariancesOf(Share& share, Advance advance) {
       sample += end - begin;
       begin = end;
     }
-    advance();
+    INFLUENCE_RETURN_IF_ERROR(advance());
   }
   return absl::OkStatus();
 }
@@ -851,7 +864,7 @@ absl::Status Fitter::SumSquaresOf(Share& share, Advance advance) {
       }
     }
     if (i + 1 == share.parts.size() || share.parts[i + 1].batch != part.batch) {
-      advance();
+      INFLUENCE_RETURN_IF_ERROR(advance());
     }
   }
   return absl::OkStatus();
@@ -887,37 +900,36 @@ absl::StatusOr<std::vector<double>> Fitter::MeanSquaredNormsOfLabels() {
   const size_t num_blocks = blocks_.blocks().size();
   std::vector<std::vector<double>> sums(shares_.size(),
                                         std::vector<double>(num_blocks, 0.0));
-  INFLUENCE_RETURN_IF_ERROR(ForShares(
-      "gradient norms", [&](Share& share, Advance advance) -> absl::Status {
-        std::vector<double>& of_share = sums[&share - shares_.data()];
-        Batch batch;
-        for (size_t i = 0; i < share.parts.size(); ++i) {
-          const Part& part = share.parts[i];
-          if (i == 0 || share.parts[i - 1].batch != part.batch) {
-            INFLUENCE_ASSIGN_OR_RETURN(batch, Read(part.batch));
-          }
-          INFLUENCE_ASSIGN_OR_RETURN(const Batch samples,
-                                     SliceBatch(batch, part.begin, part.end));
-          INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients gradients,
-                                     restricted->FactoredGrads(samples));
-          int64_t position = 0;
-          for (size_t b = 0; b < num_blocks; ++b) {
-            std::vector<int64_t> of_block(
-                blocks_.blocks()[b].parameters.size());
-            for (int64_t& p : of_block) p = position++;
-            INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients block,
-                                       gradients.Select(of_block));
-            INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor norms,
-                                       block.SquaredNorms());
-            of_share[b] += SumOf(norms);
-          }
-          if (i + 1 == share.parts.size() ||
-              share.parts[i + 1].batch != part.batch) {
-            advance();
-          }
-        }
-        return absl::OkStatus();
-      }));
+  const auto add_norms = [&](Share& share, Advance advance) -> absl::Status {
+    std::vector<double>& of_share = sums[&share - shares_.data()];
+    Batch batch;
+    for (size_t i = 0; i < share.parts.size(); ++i) {
+      const Part& part = share.parts[i];
+      if (i == 0 || share.parts[i - 1].batch != part.batch) {
+        INFLUENCE_ASSIGN_OR_RETURN(batch, Read(part.batch));
+      }
+      INFLUENCE_ASSIGN_OR_RETURN(const Batch samples,
+                                 SliceBatch(batch, part.begin, part.end));
+      INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients gradients,
+                                 restricted->FactoredGrads(samples));
+      int64_t position = 0;
+      for (size_t b = 0; b < num_blocks; ++b) {
+        std::vector<int64_t> of_block(blocks_.blocks()[b].parameters.size());
+        for (int64_t& p : of_block) p = position++;
+        INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients block,
+                                   gradients.Select(of_block));
+        INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor norms,
+                                   block.SquaredNorms());
+        of_share[b] += SumOf(norms);
+      }
+      if (i + 1 == share.parts.size() ||
+          share.parts[i + 1].batch != part.batch) {
+        INFLUENCE_RETURN_IF_ERROR(advance());
+      }
+    }
+    return absl::OkStatus();
+  };
+  INFLUENCE_RETURN_IF_ERROR(ForShares("gradient norms", add_norms));
   const at::Tensor all =
       at::zeros({static_cast<int64_t>(num_blocks)}, at::kDouble);
   auto* const all_of = all.data_ptr<double>();

@@ -68,8 +68,9 @@ struct KroneckerFitOptions {
   // Where LibTorch has several threads, so many workers with one each share the
   // batches, if there are two for each, and add up statistics of their own:
   // faster than several threads at a batch. `data` are read by one of them at a
-  // time. At most so many bytes, >= 0, for the statistics of all but the first,
-  // 8 sum of (I^2 + O^2) each; one worker where that is not enough.
+  // time, and the model's forward pass must be thread-safe. At most so many
+  // bytes, >= 0, for the statistics of all but the first, 8 sum of (I^2 + O^2)
+  // each and 8 an uncovered parameter; one worker where that is not enough.
   int64_t worker_bytes = int64_t{1} << 30;
 
   // The processes that fit together; null means this one alone. Each gives the

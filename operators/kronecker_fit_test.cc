@@ -894,12 +894,16 @@ TEST(KroneckerFitTest, WorkersStopAtABadBatch) {
         batches.emplace_back(), SliceBatch(test_case.batch, begin, begin + 2));
   }
   ASSERT_GE(batches.size(), 4u);
-  batches.back().x[0] = batches.back().x[0].slice(0, 0, 1);
-  EXPECT_THAT(
-      FitKronecker(provider,
-                   ParameterBlocks::Create(*model, BlockStructure::kLayer),
-                   UnevenData(batches)),
-      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("y")));
+  // Of the first worker, and of the last.
+  for (const size_t bad : {size_t{1}, batches.size() - 1}) {
+    std::vector<Batch> with_bad = batches;
+    with_bad[bad].x[0] = with_bad[bad].x[0].slice(0, 0, 1);
+    EXPECT_THAT(
+        FitKronecker(provider,
+                     ParameterBlocks::Create(*model, BlockStructure::kLayer),
+                     UnevenData(with_bad)),
+        StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("y")));
+  }
   at::set_num_threads(before);
 }
 
