@@ -189,7 +189,8 @@ absl::StatusOr<std::vector<LayerFactors>> FactorsOfLayer(
           gradients.size(3), " + ", inputs.size(3), ")], expected [",
           layer.groups, " x (", layer.outputs, " + ", layer.inputs, ")]"));
     }
-    factors.push_back(LayerFactors{inputs, gradients});
+    factors.push_back(
+        LayerFactors{inputs, gradients, product->num_positions()});
   }
   if (bias == nullptr || !layer.bias_apart) return factors;
 

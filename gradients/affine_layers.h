@@ -68,6 +68,8 @@ AffineLayers FindAffineLayers(const std::vector<NamedParameter>& parameters,
 struct LayerFactors {
   at::Tensor inputs;     // [N, H, T, I]
   at::Tensor gradients;  // [N, H, T, O]
+  // Of all samples; fewer than N * T where some are filled up with zeros.
+  int64_t num_positions;
 };
 
 // The factors of a layer's uses (those that the function depends on), views of

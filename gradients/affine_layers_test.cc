@@ -82,7 +82,7 @@ Observed Observe(const Tensors& values, Forward forward, const at::Tensor& x) {
 // give the gradients of plain autograd.
 void ExpectOneLayer(const Observed& observed, std::optional<int64_t> bias,
                     int64_t groups, int64_t outputs, int64_t inputs,
-                    bool input_major, size_t num_uses = 1) {
+                    bool input_major, int64_t num_uses = 1) {
   ASSERT_NE(observed.provider, nullptr);
   const AffineLayers& found = observed.provider->affine_layers();
   ASSERT_EQ(found.layers.size(), 1u) << testing::PrintToString(found.reasons);
@@ -109,8 +109,11 @@ void ExpectOneLayer(const Observed& observed, std::optional<int64_t> bias,
   INFLUENCE_ASSERT_OK_AND_ASSIGN(
       const std::vector<LayerFactors> factors,
       FactorsOfLayer(layer, gradients.parameters()[0], bias_gradients));
-  EXPECT_EQ(factors.size(), num_uses);
+  // Uses of the same widths are one, with the positions of all.
+  ASSERT_EQ(factors.size(), 1u);
   const int64_t n = observed.batch.size();
+  EXPECT_EQ(factors[0].num_positions, n * factors[0].inputs.size(2));
+  EXPECT_EQ(factors[0].inputs.size(2) % num_uses, 0);
   at::Tensor whole = at::zeros({n, groups, outputs, inputs}, at::kDouble);
   at::Tensor sums = at::zeros({n, groups * outputs}, at::kDouble);
   for (const LayerFactors& use : factors) {

@@ -79,7 +79,10 @@ absl::StatusOr<FactoredGradients> AutogradGradientProvider::DoFactoredGrads(
         gradients[i] = at::zeros({num_samples, factored[i].size},
                                  parameters[i].options().requires_grad(false));
       }
-      gradients[i][n].copy_(grads[i].reshape({-1}));
+      // An embedding may have asked for a sparse gradient.
+      const at::Tensor gradient =
+          grads[i].is_sparse() ? grads[i].to_dense() : grads[i];
+      gradients[i][n].copy_(gradient.reshape({-1}));
     }
   }
   for (size_t i = 0; i < gradients.size(); ++i) {

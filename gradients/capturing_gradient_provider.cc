@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,88 +25,35 @@
 #include "gradients/affine_layers.h"
 #include "gradients/autograd_gradient_provider.h"
 #include "gradients/batch.h"
+#include "gradients/captured_pass.h"
 #include "gradients/coverage_report.h"
 #include "gradients/factored_gradients.h"
 #include "gradients/gradient_provider.h"
-#include "gradients/gradient_term.h"
+#include "gradients/independent_model.h"
 #include "gradients/layer_rule.h"
 #include "gradients/model.h"
 #include "gradients/operator_capture.h"
 #include "gradients/per_sample_function.h"
-#include "gradients/rules/embedding_rule.h"
-#include "gradients/sample_axis.h"
-#include "torch/csrc/autograd/autograd.h"
+#include "gradients/term_merging.h"
+#include "gradients/unfused_recurrence.h"
 
 namespace influence {
 
 struct CapturingGradientProvider::Plan {
-  // One captured use, in the order of the model's calls.
-  struct Use {
-    std::string operator_name;
-    std::vector<ParameterArgument> parameters;
-    int64_t num_output_dims;
-    // Where the samples lie in the output; nullopt where there are none, and
-    // then the use's parameters are not covered.
-    std::optional<SampleAxis> axis;
-  };
-
-  std::vector<Use> uses;
-  // The embeddings whose outputs became derived parameters, by their order.
-  std::vector<int64_t> derived_embeddings;
-  CoverageReport coverage;           // By parameter, in the model's order.
-  std::vector<LayerUse> layer_uses;  // As `uses`.
+  std::shared_ptr<const Model> observed;  // The model as its passes run.
+  CoverageReport coverage;                // By parameter, in the model's order.
+  std::vector<LayerUse> layer_uses;       // In the order of the model's calls.
   AffineLayers layers;
+
+  bool one_by_one() const { return !coverage.one_by_one.empty(); }
 };
 
 namespace {
 
 using Plan = CapturingGradientProvider::Plan;
 
-// How far a gradient may reach into another sample's rows and still count as
-// rounding.
-constexpr double kCouplingTolerance = 1e-6;
-
-// A forward pass and what was observed of it.
-struct Observation {
-  std::vector<CapturedUse> uses;
-  std::vector<DerivedParameter> derived;
-  std::vector<UncoveredUse> uncovered_uses;
-  std::vector<std::string> coupling_operators;
-  at::Tensor output;
-  at::Tensor values;  // [N]
-};
-
-absl::StatusOr<Observation> Observe(
-    const Model& model, const PerSampleFunction& function,
-    const std::vector<int64_t>& derived_embeddings, const Batch& batch) {
-  OperatorCapture capture(model.parameters(), derived_embeddings);
-  Observation observation;
-  {
-    OperatorCapture::Scope scope(&capture);
-    INFLUENCE_ASSIGN_OR_RETURN(observation.output, model.Forward(batch.x));
-    INFLUENCE_ASSIGN_OR_RETURN(observation.values,
-                               function.Evaluate(observation.output, batch.y));
-  }
-  observation.uses = std::move(capture.uses());
-  observation.derived = std::move(capture.derived());
-  observation.uncovered_uses = capture.uncovered_uses();
-  observation.coupling_operators = capture.coupling_operators();
-  return observation;
-}
-
-// The gradients of `value` in the uses' outputs; undefined where there is none.
-std::vector<at::Tensor> OutputGradients(const at::Tensor& value,
-                                        const std::vector<CapturedUse>& uses) {
-  std::vector<at::Tensor> handles;
-  handles.reserve(uses.size());
-  for (const CapturedUse& use : uses) handles.push_back(use.output_handle);
-  if (handles.empty() || !value.requires_grad()) {
-    return std::vector<at::Tensor>(handles.size());
-  }
-  return torch::autograd::grad({value}, handles, /*grad_outputs=*/{},
-                               /*retain_graph=*/false, /*create_graph=*/false,
-                               /*allow_unused=*/true);
-}
+// Samples of the pass that shows whether a batch goes through as a whole.
+constexpr int64_t kProbeSamples = 5;
 
 absl::Status CouplingError(const Model& model, const std::string& found) {
   std::vector<std::string> modules = model.CouplingModules();
@@ -117,83 +63,21 @@ absl::Status CouplingError(const Model& model, const std::string& found) {
       ", expected each sample's output to depend on that sample alone"));
 }
 
+// A pass in which the model drew no random numbers and took no statistics of
+// the batch.
+absl::StatusOr<CapturedPass> CaptureUncoupled(const Model& model,
+                                              const PerSampleFunction& function,
+                                              const Batch& batch) {
+  INFLUENCE_ASSIGN_OR_RETURN(CapturedPass pass,
+                             Capture(model, function, batch));
+  if (!pass.coupling_operators.empty()) {
+    return CouplingError(model, pass.coupling_operators[0]);
+  }
+  return pass;
+}
+
 double MaxAbs(const at::Tensor& tensor) {
   return tensor.numel() == 0 ? 0.0 : tensor.abs().max().item<double>();
-}
-
-// The rows of sample 1 in a tensor of two samples.
-at::Tensor SecondSample(const at::Tensor& tensor, const SampleAxis& axis) {
-  const int64_t size = tensor.size(axis.dim);
-  return axis.sample_major ? tensor.narrow(axis.dim, size / 2, size / 2)
-                           : tensor.slice(axis.dim, 1, size, 2);
-}
-
-// Finds the samples in an output of shape `two` for 2 samples and `three` for
-// 3. first_gradient: the gradient of sample 0's value for the batch of 2, which
-// must vanish in the rows of sample 1; may be undefined.
-absl::StatusOr<std::optional<SampleAxis>> FindAxis(
-    const Model& model, const CapturedUse& use, at::IntArrayRef two,
-    at::IntArrayRef three, const at::Tensor& first_gradient) {
-  if (two.size() != three.size()) return std::optional<SampleAxis>();
-  std::optional<SampleAxis> axis;
-  for (size_t d = 0; d < two.size(); ++d) {
-    if (two[d] == three[d]) continue;
-    if (axis.has_value() || two[d] % 2 != 0 || three[d] != two[d] / 2 * 3) {
-      return std::optional<SampleAxis>();
-    }
-    axis = SampleAxis{static_cast<int64_t>(d), two[d] / 2, true};
-  }
-  if (!axis.has_value() || !first_gradient.defined()) return axis;
-  const double bound = kCouplingTolerance * MaxAbs(first_gradient);
-  const auto reaches_other = [&](const SampleAxis& candidate) {
-    return MaxAbs(SecondSample(first_gradient, candidate)) > bound;
-  };
-  if (!reaches_other(*axis)) return axis;
-  if (axis->repeats > 1) {
-    axis->sample_major = false;
-    if (!reaches_other(*axis)) return axis;
-    return std::optional<SampleAxis>();  // Some other order of the rows.
-  }
-  return CouplingError(
-      model, absl::StrCat("that one sample's output depends on another one's, "
-                          "seen at ",
-                          use.call.name));
-}
-
-// The axis for a batch of num_samples; nullopt if the shape does not fit.
-std::optional<SampleAxis> AxisFor(const SampleAxis& planned,
-                                  at::IntArrayRef shape, int64_t num_samples) {
-  SampleAxis axis = planned;
-  const int64_t size = shape[axis.dim];
-  if (size % num_samples != 0) return std::nullopt;
-  if (planned.repeats == 1 && size != num_samples) return std::nullopt;
-  axis.repeats = size / num_samples;
-  return axis;
-}
-
-bool SameCalls(const Observation& observation, const Plan& plan) {
-  const std::vector<CapturedUse>& uses = observation.uses;
-  const std::vector<Plan::Use>& planned = plan.uses;
-  if (uses.size() != planned.size() ||
-      observation.derived.size() != plan.derived_embeddings.size()) {
-    return false;
-  }
-  for (size_t i = 0; i < uses.size(); ++i) {
-    const OperatorCall& call = uses[i].call;
-    if (call.name != planned[i].operator_name ||
-        call.parameters.size() != planned[i].parameters.size() ||
-        static_cast<int64_t>(call.output_shape.size()) !=
-            planned[i].num_output_dims) {
-      return false;
-    }
-    for (size_t p = 0; p < call.parameters.size(); ++p) {
-      if (call.parameters[p].parameter != planned[i].parameters[p].parameter ||
-          call.parameters[p].position != planned[i].parameters[p].position) {
-        return false;
-      }
-    }
-  }
-  return true;
 }
 
 absl::StatusOr<Batch> Rows(const Batch& batch,
@@ -205,14 +89,6 @@ absl::StatusOr<Batch> Rows(const Batch& batch,
   }
   selected.y = at::index_select(batch.y, 0, index);
   return selected;
-}
-
-// The model's own parameter that index `parameter` stands for.
-int64_t OwnParameter(int64_t parameter, int64_t num_tensors,
-                     const std::vector<DerivedParameter>& derived) {
-  return parameter < num_tensors
-             ? parameter
-             : derived[parameter - num_tensors].call.parameters[0].parameter;
 }
 
 // Finds the layers once coverage is settled. A bias added by an operator of its
@@ -247,60 +123,24 @@ absl::Status FindLayers(const CapturingGradientProvider& provider,
   return absl::OkStatus();
 }
 
-// The embeddings whose output has the same shape for 2 and for 3 samples.
-std::vector<int64_t> ConstantEmbeddings(const Observation& two,
-                                        const Observation& three) {
-  std::vector<int64_t> constant;
-  if (two.uses.size() != three.uses.size()) return constant;
-  int64_t num_embeddings = 0;
-  for (size_t i = 0; i < two.uses.size(); ++i) {
-    if (two.uses[i].rule->name() != "embedding") continue;
-    if (two.uses[i].call.output_shape == three.uses[i].call.output_shape) {
-      constant.push_back(num_embeddings);
-    }
-    ++num_embeddings;
-  }
-  return constant;
-}
-
-absl::StatusOr<std::shared_ptr<Plan>> MakePlan(
-    const Model& model, const PerSampleFunction& function, const Batch& probe) {
-  const int64_t last = probe.size() - 1;
-  INFLUENCE_ASSIGN_OR_RETURN(const Batch two,
-                             Rows(probe, {0, std::min<int64_t>(1, last)}));
-  INFLUENCE_ASSIGN_OR_RETURN(
-      const Batch three,
-      Rows(probe, {0, std::min<int64_t>(1, last), std::min<int64_t>(2, last)}));
-  INFLUENCE_ASSIGN_OR_RETURN(const Batch one, Rows(probe, {0}));
-  auto plan = std::make_shared<Plan>();
-  INFLUENCE_ASSIGN_OR_RETURN(Observation again,
-                             Observe(model, function, {}, two));
-  if (!again.coupling_operators.empty()) {
-    return CouplingError(model, again.coupling_operators[0]);
-  }
-  INFLUENCE_ASSIGN_OR_RETURN(Observation larger,
-                             Observe(model, function, {}, three));
-  plan->derived_embeddings = ConstantEmbeddings(again, larger);
-  INFLUENCE_ASSIGN_OR_RETURN(
-      Observation observed,
-      Observe(model, function, plan->derived_embeddings, two));
-  if (!plan->derived_embeddings.empty()) {
-    INFLUENCE_ASSIGN_OR_RETURN(
-        larger, Observe(model, function, plan->derived_embeddings, three));
-  }
-  INFLUENCE_ASSIGN_OR_RETURN(Observation alone,
-                             Observe(model, function, {}, one));
-
+// Refuses a model that draws random numbers or mixes samples as far as a few
+// samples of the probe show: `together` and `again` are passes over them,
+// `alone` is one over the first.
+absl::Status CheckIndependence(const Model& model,
+                               const PerSampleFunction& function,
+                               const CapturedPass& together,
+                               const CapturedPass& again,
+                               const CapturedPass& alone) {
   // Rounding differs between batch sizes, chance and coupling by far more.
   const double tolerance = model.dtype() == at::kDouble ? 1e-8 : 1e-3;
-  const double scale = MaxAbs(observed.output.detach());
-  if (observed.output.sizes() != again.output.sizes() ||
-      MaxAbs(observed.output.detach().sub(again.output.detach())) >
-          tolerance * scale) {
+  const at::Tensor output = together.output.detach();
+  const double scale = MaxAbs(output);
+  if (output.sizes() != again.output.sizes() ||
+      MaxAbs(output.sub(again.output.detach())) > tolerance * scale) {
     return CouplingError(model, "outputs that differ from run to run");
   }
-  const double value = observed.values[0].item<double>();
-  const double value_alone = alone.values[0].item<double>();
+  const auto value = together.values[0].item<double>();
+  const auto value_alone = alone.values[0].item<double>();
   if (std::abs(value - value_alone) >
       tolerance * std::max({std::abs(value), scale, 1e-30})) {
     return CouplingError(
@@ -308,74 +148,53 @@ absl::StatusOr<std::shared_ptr<Plan>> MakePlan(
                                "batch",
                                function.name(), value_alone, value));
   }
+  return absl::OkStatus();
+}
 
-  const int64_t num_tensors = static_cast<int64_t>(model.parameters().size());
+bool UsesFusedRecurrence(const CapturedPass& pass) {
+  for (const UncoveredUse& use : pass.uncovered_uses) {
+    if (use.operator_name == kFusedRecurrence) return true;
+  }
+  return false;
+}
+
+// What the passes' uses say of each parameter.
+void DescribeUses(const std::vector<CapturedPass>& passes, const Model& model,
+                  Plan* plan) {
+  const auto num_tensors = static_cast<int64_t>(model.parameters().size());
   std::vector<std::vector<std::string>> rules(num_tensors);
   std::vector<std::string> reasons(num_tensors);
-  const auto own = [&](int64_t parameter) {
-    return OwnParameter(parameter, num_tensors, observed.derived);
-  };
   const auto add_rule = [&](int64_t parameter, absl::string_view rule) {
     std::vector<std::string>& names = rules[parameter];
     if (std::find(names.begin(), names.end(), rule) == names.end()) {
       names.emplace_back(rule);
     }
   };
-  const auto uncover = [&](int64_t parameter, const std::string& reason) {
-    std::string& first = reasons[own(parameter)];
-    if (first.empty()) first = reason;
-  };
-  for (const DerivedParameter& derived : observed.derived) {
-    add_rule(derived.call.parameters[0].parameter, "embedding");
-  }
-  for (const UncoveredUse& use : observed.uncovered_uses) {
-    uncover(use.parameter, absl::StrCat("no rule for ", use.operator_name));
-  }
-
-  const std::vector<at::Tensor> gradients =
-      OutputGradients(observed.values[0], observed.uses);
-  for (const CapturedUse& use : observed.uses) {
-    plan->uses.push_back(Plan::Use{
-        use.call.name, use.call.parameters,
-        static_cast<int64_t>(use.call.output_shape.size()), std::nullopt});
-    plan->layer_uses.push_back(LayerUse{
-        use.call.name, use.call.parameters, use.rule->AsAffine(use.call),
-        use.rule->AsAddition(use.call), use.call.producers});
-  }
-  const bool same_calls = SameCalls(larger, *plan);
-  for (size_t i = 0; i < observed.uses.size(); ++i) {
-    const CapturedUse& use = observed.uses[i];
-    std::string reason;
-    if (!same_calls) {
-      reason = "the operators called depend on the batch";
-    } else if (use.ValuesModified()) {
-      reason =
-          absl::StrCat("the input of ", use.call.name, " is overwritten later");
-    } else {
-      INFLUENCE_ASSIGN_OR_RETURN(
-          plan->uses[i].axis,
-          FindAxis(model, use, use.call.output_shape,
-                   larger.uses[i].call.output_shape, gradients[i]));
-      if (!plan->uses[i].axis.has_value()) {
-        reason = absl::StrCat("the output of ", use.call.name,
-                              " has no dimension of samples");
-      } else if (!use.rule->SupportsAxis(use.call, *plan->uses[i].axis)) {
-        plan->uses[i].axis.reset();
-        reason = absl::StrCat("samples along an unusual dimension of ",
-                              use.call.name);
+  for (const CapturedPass& pass : passes) {
+    const auto first_use = static_cast<int64_t>(plan->layer_uses.size());
+    for (const DerivedParameter& derived : pass.derived) {
+      add_rule(derived.call.parameters[0].parameter, "embedding");
+    }
+    for (const CapturedUse& use : pass.uses) {
+      LayerUse layer_use{use.call.name, use.call.parameters,
+                         use.rule->AsAffine(use.call),
+                         use.rule->AsAddition(use.call), use.call.producers};
+      for (int64_t& producer : layer_use.producers) {
+        if (producer >= 0) producer += first_use;
+      }
+      plan->layer_uses.push_back(std::move(layer_use));
+      for (const ParameterArgument& argument : use.call.parameters) {
+        if (argument.parameter < num_tensors) {
+          add_rule(argument.parameter, use.rule->name());
+        }
       }
     }
-    for (const ParameterArgument& argument : use.call.parameters) {
-      if (argument.parameter < num_tensors) {
-        add_rule(argument.parameter, use.rule->name());
-      } else if (use.rule->name() != "elementwise") {
-        uncover(argument.parameter,
-                absl::StrCat("embedded positions used by ", use.call.name));
-      }
-      if (!reason.empty()) uncover(argument.parameter, reason);
+    const std::vector<std::string> unserved =
+        UnservedReasons(pass, num_tensors);
+    for (int64_t i = 0; i < num_tensors; ++i) {
+      if (reasons[i].empty()) reasons[i] = unserved[i];
     }
   }
-
   for (int64_t i = 0; i < num_tensors; ++i) {
     const NamedParameter& parameter = model.parameters()[i];
     const bool covered = reasons[i].empty();
@@ -386,7 +205,71 @@ absl::StatusOr<std::shared_ptr<Plan>> MakePlan(
                                              : absl::StrJoin(rules[i], "+"),
                           reasons[i], covered});
   }
+}
+
+absl::StatusOr<std::shared_ptr<Plan>> MakePlan(
+    const std::shared_ptr<const Model>& model,
+    const PerSampleFunction& function, const Batch& probe) {
+  auto plan = std::make_shared<Plan>();
+  plan->observed = model;
+  const int64_t last = probe.size() - 1;
+  // A number of samples that few models have as a dimension of their own.
+  std::vector<int64_t> rows;
+  for (int64_t n = 0; n < kProbeSamples; ++n) {
+    rows.push_back(n % (std::min<int64_t>(2, last) + 1));
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(const Batch several, Rows(probe, rows));
+  INFLUENCE_ASSIGN_OR_RETURN(
+      CapturedPass together,
+      CaptureUncoupled(*plan->observed, function, several));
+  if (UsesFusedRecurrence(together)) {
+    plan->observed = std::make_shared<UnfusedRecurrenceModel>(model);
+    INFLUENCE_ASSIGN_OR_RETURN(
+        together, CaptureUncoupled(*plan->observed, function, several));
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const CapturedPass again,
+      CaptureUncoupled(*plan->observed, function, several));
+  std::vector<CapturedPass> alone;
+  for (int64_t n = 0; n <= std::min<int64_t>(2, last); ++n) {
+    INFLUENCE_ASSIGN_OR_RETURN(const Batch one, Rows(probe, {n}));
+    INFLUENCE_ASSIGN_OR_RETURN(
+        CapturedPass pass, CaptureUncoupled(*plan->observed, function, one));
+    alone.push_back(std::move(pass));
+    if (together.unproven.empty()) break;
+  }
+  INFLUENCE_RETURN_IF_ERROR(
+      CheckIndependence(*model, function, together, again, alone[0]));
+  plan->coverage.one_by_one = together.unproven;
+  if (together.unproven.empty()) {
+    alone.clear();
+    alone.push_back(std::move(together));
+  }
+  DescribeUses(alone, *model, plan.get());
   return plan;
+}
+
+// Gradients by plain autograd, or which parameter it has none for.
+absl::StatusOr<at::Tensor> ReferenceGradients(
+    const AutogradGradientProvider& reference, const Batch& batch) {
+  absl::StatusOr<at::Tensor> gradients = reference.FlatGrads(batch);
+  if (gradients.ok() || !absl::IsInternal(gradients.status())) {
+    return gradients;
+  }
+  const std::vector<NamedParameter>& parameters =
+      reference.model().parameters();
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    INFLUENCE_ASSIGN_OR_RETURN(std::shared_ptr<const GradientProvider> one,
+                               reference.Restrict({static_cast<int64_t>(i)}));
+    const absl::Status status = one->FlatGrads(batch).status();
+    if (!absl::IsInternal(status)) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        "parameter ", parameters[i].name, ": found no gradient (",
+        status.message(),
+        "), expected operators that LibTorch can differentiate: replace that "
+        "operator, or freeze the parameter (requires_grad_(False))"));
+  }
+  return gradients;
 }
 
 }  // namespace
@@ -420,7 +303,7 @@ CapturingGradientProvider::Create(std::shared_ptr<const Model> model,
   INFLUENCE_RETURN_IF_ERROR(
       CatchTorch("observing the model", [&]() -> absl::Status {
         at::AutoGradMode grad_mode(true);
-        INFLUENCE_ASSIGN_OR_RETURN(plan, MakePlan(*model, function, probe));
+        INFLUENCE_ASSIGN_OR_RETURN(plan, MakePlan(model, function, probe));
         return absl::OkStatus();
       }));
 
@@ -437,9 +320,11 @@ CapturingGradientProvider::Create(std::shared_ptr<const Model> model,
   // compared on the scale of the whole gradient.
   const double rounding = is_double ? 1e-13 : 1e-5;
   std::shared_ptr<CapturingGradientProvider> provider(
-      new CapturingGradientProvider(model, function, plan));
+      new CapturingGradientProvider(std::make_shared<IndependentModel>(
+                                        plan->observed, plan->one_by_one()),
+                                    function, plan));
   INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor expected,
-                             reference->FlatGrads(checked));
+                             ReferenceGradients(*reference, checked));
   INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor found,
                              provider->FlatGrads(checked));
   INFLUENCE_RETURN_IF_ERROR(CatchTorch("self-check", [&]() -> absl::Status {
@@ -479,94 +364,117 @@ const CoverageReport& CapturingGradientProvider::coverage() const {
 absl::StatusOr<FactoredGradients> CapturingGradientProvider::DoFactoredGrads(
     const Batch& batch) const {
   const std::vector<NamedParameter>& all = model().parameters();
-  const auto by_autograd = [&](const std::vector<int64_t>& parameters)
-      -> absl::StatusOr<FactoredGradients> {
-    INFLUENCE_ASSIGN_OR_RETURN(
-        std::shared_ptr<const AutogradGradientProvider> whole,
-        AutogradGradientProvider::Create(shared_model(), function()));
-    INFLUENCE_ASSIGN_OR_RETURN(std::shared_ptr<const GradientProvider> part,
-                               whole->Restrict(parameters));
-    return part->FactoredGrads(batch);
-  };
-
-  // Where each selected parameter stands in the result, -1 for the others.
-  std::vector<int64_t> slots(all.size(), -1);
-  std::vector<FactoredParameter> parameters;
-  std::vector<int64_t> uncovered;
-  bool any_covered = false;
+  std::vector<Service> services(all.size(), Service::kNone);
   for (const int64_t index : selection()) {
-    parameters.push_back(
-        FactoredParameter{all[index].name, all[index].tensor.numel(), {}});
-    const ParameterCoverage& coverage = plan_->coverage.parameters[index];
-    if (!coverage.covered) {
-      uncovered.push_back(index);
-    } else {
-      slots[index] = static_cast<int64_t>(parameters.size()) - 1;
-      any_covered = true;
-    }
+    services[index] = plan_->coverage.parameters[index].covered
+                          ? Service::kFactors
+                          : Service::kAutograd;
   }
-
-  if (any_covered) {
-    at::AutoGradMode grad_mode(true);
-    INFLUENCE_ASSIGN_OR_RETURN(
-        Observation observed,
-        Observe(model(), function(), plan_->derived_embeddings, batch));
-    if (!SameCalls(observed, *plan_)) return by_autograd(selection());
-    const int64_t num_tensors = static_cast<int64_t>(all.size());
-    for (const DerivedParameter& derived : observed.derived) {
-      slots.push_back(slots[derived.call.parameters[0].parameter]);
-    }
-    const int64_t num_samples = batch.size();
-    // Keep the uses of wanted parameters only, each with the wanted arguments.
-    std::vector<CapturedUse> uses;
-    std::vector<SampleAxis> axes;
-    for (size_t i = 0; i < observed.uses.size(); ++i) {
-      CapturedUse& use = observed.uses[i];
-      std::vector<ParameterArgument> wanted;
-      for (const ParameterArgument& argument : use.call.parameters) {
-        if (slots[argument.parameter] >= 0) wanted.push_back(argument);
-      }
-      if (wanted.empty()) continue;
-      use.call.parameters = std::move(wanted);
-      const std::optional<SampleAxis> axis =
-          AxisFor(*plan_->uses[i].axis, use.call.output_shape, num_samples);
-      if (!axis.has_value() || use.ValuesModified()) {
-        return by_autograd(selection());
-      }
-      uses.push_back(std::move(use));
-      axes.push_back(*axis);
-    }
-    observed.uses.clear();
-    std::vector<at::Tensor> gradients =
-        OutputGradients(observed.values.sum(), uses);
-    at::NoGradGuard no_grad;
-    for (size_t i = 0; i < uses.size(); ++i) {
-      if (!gradients[i].defined()) continue;
-      for (ParameterTerm& term : uses[i].rule->Terms(uses[i].call, gradients[i],
-                                                     axes[i], num_samples)) {
-        if (term.parameter >= num_tensors) {
-          const auto* dense = dynamic_cast<const DenseTerm*>(term.term.get());
-          INFLUENCE_CHECK(dense != nullptr);
-          term.term = EmbeddingTermOfConstantOutput(
-              observed.derived[term.parameter - num_tensors].call, *dense);
-        }
-        parameters[slots[term.parameter]].terms.push_back(std::move(term.term));
-      }
-      gradients[i].reset();
-      uses[i].call.inputs.clear();
-    }
+  const at::AutoGradMode grad_mode(true);
+  std::vector<Terms> terms;
+  if (batch.size() == 1) {
+    INFLUENCE_ASSIGN_OR_RETURN(terms, TermsOfOne(batch, services));
+  } else {
+    INFLUENCE_ASSIGN_OR_RETURN(terms, TermsOfSeveral(batch, services));
   }
-
-  if (!uncovered.empty()) {
-    INFLUENCE_ASSIGN_OR_RETURN(FactoredGradients rest, by_autograd(uncovered));
-    size_t next = 0;
-    for (size_t i = 0; i < parameters.size(); ++i) {
-      if (plan_->coverage.parameters[selection()[i]].covered) continue;
-      parameters[i].terms = rest.parameters()[next++].terms;
-    }
+  std::vector<FactoredParameter> parameters;
+  for (const int64_t index : selection()) {
+    parameters.push_back(FactoredParameter{
+        all[index].name, all[index].tensor.numel(), std::move(terms[index])});
   }
   return FactoredGradients(batch.size(), model().dtype(),
                            std::move(parameters));
+}
+
+absl::StatusOr<std::vector<Terms>> CapturingGradientProvider::TermsOfOne(
+    const Batch& batch, std::vector<Service> services) const {
+  const auto num_tensors = static_cast<int64_t>(services.size());
+  while (true) {
+    INFLUENCE_ASSIGN_OR_RETURN(
+        CapturedPass pass,
+        CaptureUncoupled(*plan_->observed, function(), batch));
+    const std::vector<std::string> unserved =
+        UnservedReasons(pass, num_tensors);
+    for (int64_t i = 0; i < num_tensors; ++i) {
+      if (services[i] == Service::kFactors && !unserved[i].empty()) {
+        services[i] = Service::kAutograd;
+      }
+    }
+    PassGradients gradients = Differentiate(std::move(pass), model(), services);
+    bool again = false;
+    for (int64_t i = 0; i < num_tensors; ++i) {
+      if (gradients.failures[i].empty()) continue;
+      services[i] = Service::kAutograd;
+      again = true;
+    }
+    if (!again) return std::move(gradients.terms);
+  }
+}
+
+absl::StatusOr<std::vector<Terms>> CapturingGradientProvider::TermsOneByOne(
+    const Batch& batch, const std::vector<Service>& services) const {
+  std::vector<std::vector<Terms>> by_parameter(
+      services.size(), std::vector<Terms>(batch.size()));
+  for (int64_t n = 0; n < batch.size(); ++n) {
+    INFLUENCE_ASSIGN_OR_RETURN(const Batch sample, SliceBatch(batch, n, n + 1));
+    INFLUENCE_ASSIGN_OR_RETURN(std::vector<Terms> terms,
+                               TermsOfOne(sample, services));
+    for (size_t p = 0; p < terms.size(); ++p) {
+      by_parameter[p][n] = std::move(terms[p]);
+    }
+  }
+  std::vector<Terms> joined;
+  for (const std::vector<Terms>& samples : by_parameter) {
+    joined.push_back(JoinSamples(samples));
+  }
+  return joined;
+}
+
+absl::StatusOr<std::vector<Terms>> CapturingGradientProvider::TermsOfSeveral(
+    const Batch& batch, const std::vector<Service>& services) const {
+  const auto num_tensors = static_cast<int64_t>(services.size());
+  // Parameters that go one by one; the others have their terms already.
+  std::vector<Service> rest(services.size(), Service::kNone);
+  std::vector<Service> together = services;
+  bool any_together = false;
+  for (int64_t i = 0; i < num_tensors; ++i) {
+    if (together[i] == Service::kAutograd) {
+      together[i] = Service::kNone;
+      rest[i] = Service::kAutograd;
+    }
+    any_together = any_together || together[i] == Service::kFactors;
+  }
+  if (plan_->one_by_one()) return TermsOneByOne(batch, services);
+  std::vector<Terms> terms(services.size());
+  if (any_together) {
+    INFLUENCE_ASSIGN_OR_RETURN(
+        CapturedPass pass,
+        CaptureUncoupled(*plan_->observed, function(), batch));
+    if (!pass.unproven.empty()) return TermsOneByOne(batch, services);
+    const std::vector<std::string> unserved =
+        UnservedReasons(pass, num_tensors);
+    for (int64_t i = 0; i < num_tensors; ++i) {
+      if (together[i] != Service::kFactors || unserved[i].empty()) continue;
+      together[i] = Service::kNone;
+      rest[i] = Service::kFactors;
+    }
+    PassGradients gradients = Differentiate(std::move(pass), model(), together);
+    for (int64_t i = 0; i < num_tensors; ++i) {
+      if (!gradients.failures[i].empty()) rest[i] = Service::kAutograd;
+    }
+    terms = std::move(gradients.terms);
+  }
+  bool any_rest = false;
+  for (const Service service : rest) {
+    any_rest = any_rest || service != Service::kNone;
+  }
+  if (!any_rest) return terms;
+  INFLUENCE_ASSIGN_OR_RETURN(std::vector<Terms> one_by_one,
+                             TermsOneByOne(batch, rest));
+  for (int64_t i = 0; i < num_tensors; ++i) {
+    if (rest[i] != Service::kNone) terms[i] = std::move(one_by_one[i]);
+  }
+  return terms;
 }
 
 std::shared_ptr<GradientProvider> CapturingGradientProvider::Clone() const {

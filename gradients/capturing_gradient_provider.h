@@ -11,15 +11,18 @@
 #define INFLUENCE_GRADIENTS_CAPTURING_GRADIENT_PROVIDER_H_
 
 #include <memory>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "gradients/affine_layers.h"
 #include "gradients/batch.h"
+#include "gradients/captured_pass.h"
 #include "gradients/coverage_report.h"
 #include "gradients/factored_gradients.h"
 #include "gradients/gradient_provider.h"
 #include "gradients/model.h"
 #include "gradients/per_sample_function.h"
+#include "gradients/term_merging.h"
 
 namespace influence {
 
@@ -33,10 +36,14 @@ struct CapturingOptions {
   double self_check_tolerance = 0;
 };
 
-// What no rule covers, and every use whose output has no sample dimension, is
-// served by plain autograd, sample by sample: slower, never wrong. A batch in
-// which the model calls other operators than it did on the probe (control flow
-// on data) is served by autograd as a whole.
+// In every batch the model's own operators must prove that each sample kept to
+// itself (sample_tracker.h); a batch in which they do not is served sample by
+// sample, by the same rules. What no rule covers is served by plain autograd,
+// sample by sample. Either way is slower and, since a sample that is alone in
+// its pass owns all that is in it, right by definition.
+//
+// model() is the model that was given, behind IndependentModel, so that sums
+// over a batch (curvature products, mixed derivatives) keep samples apart too.
 class CapturingGradientProvider : public GradientProvider {
  public:
   // `probe`: a few real samples (N >= 1; the first 3 are used) on which the
@@ -62,6 +69,15 @@ class CapturingGradientProvider : public GradientProvider {
   std::shared_ptr<GradientProvider> Clone() const override;
 
  private:
+  // The terms by parameter of the model: of a batch of one sample; of any
+  // batch, sample by sample; of a batch of several samples.
+  absl::StatusOr<std::vector<Terms>> TermsOfOne(
+      const Batch& batch, std::vector<Service> services) const;
+  absl::StatusOr<std::vector<Terms>> TermsOneByOne(
+      const Batch& batch, const std::vector<Service>& services) const;
+  absl::StatusOr<std::vector<Terms>> TermsOfSeveral(
+      const Batch& batch, const std::vector<Service>& services) const;
+
   CapturingGradientProvider(std::shared_ptr<const Model> model,
                             PerSampleFunction function,
                             std::shared_ptr<const Plan> plan);

@@ -30,6 +30,7 @@ int64_t CoverageReport::num_parameters() const {
 }
 
 double CoverageReport::covered_share() const {
+  if (!one_by_one.empty()) return 0;
   int64_t covered = 0;
   for (const ParameterCoverage& parameter : parameters) {
     if (parameter.covered) covered += NumScalars(parameter);
@@ -57,6 +58,11 @@ std::string CoverageReport::ToString() const {
     }
     while (text.back() == ' ') text.pop_back();
     absl::StrAppend(&text, "\n");
+  }
+  if (!one_by_one.empty()) {
+    absl::StrAppend(&text,
+                    "sample by sample: not known to keep samples apart: ",
+                    one_by_one, "\n");
   }
   absl::StrAppendFormat(&text, "%.1f %% of %d parameters on the fast path\n",
                         100.0 * covered_share(), num_parameters());

@@ -20,15 +20,19 @@ struct ParameterCoverage {
   // Why it is not covered: the operator no rule knows, or what the self-check
   // found. Empty for a covered parameter.
   std::string reason;
-  bool covered;  // On the fast path (true for "unused").
+  bool covered;  // Its gradients are kept in factors (true for "unused").
 };
 
 struct CoverageReport {
   std::vector<ParameterCoverage> parameters;  // In the model's order.
 
+  // Why samples go through the model one by one: the operator that is not known
+  // to keep them apart. Empty where a batch goes through as a whole.
+  std::string one_by_one;
+
   int64_t num_parameters() const;  // P
 
-  // The share of the P scalars on the fast path, in [0, 1].
+  // The share of the P scalars on the fast path, in [0, 1]; 0 if one_by_one.
   double covered_share() const;
 
   // A table of text, one line a parameter, with a closing line on the share.

@@ -9,7 +9,8 @@ namespace {
 CoverageReport Example() {
   return CoverageReport{
       {{"fc.weight", {3, 5}, "linear", "", true},
-       {"slope", {5}, "autograd", "no rule for aten::prelu", false}}};
+       {"slope", {5}, "autograd", "no rule for aten::prelu", false}},
+      ""};
 }
 
 TEST(CoverageReportTest, CountsScalars) {

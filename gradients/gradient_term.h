@@ -107,6 +107,14 @@ class OuterProductTerm : public GradientTerm {
   // left: [N, H, T, L], right: [N, H, T, R], any strides.
   OuterProductTerm(int64_t offset, at::Tensor left, at::Tensor right);
 
+  // Where samples with fewer than T positions are filled up with zeros:
+  // num_positions <= N * T is the number of all others.
+  OuterProductTerm(int64_t offset, at::Tensor left, at::Tensor right,
+                   int64_t num_positions);
+
+  // Of all samples together.
+  int64_t num_positions() const { return num_positions_; }
+
   const at::Tensor& left() const { return left_; }
   const at::Tensor& right() const { return right_; }
 
@@ -138,6 +146,7 @@ class OuterProductTerm : public GradientTerm {
 
   at::Tensor left_;
   at::Tensor right_;
+  int64_t num_positions_;
 };
 
 // The gradient of sample n is a matrix of `num_rows` rows of which only the

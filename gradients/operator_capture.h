@@ -19,6 +19,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,6 +29,8 @@
 #include "gradients/layer_rule.h"
 #include "gradients/layer_rule_registry.h"
 #include "gradients/model.h"
+#include "gradients/sample_axis.h"
+#include "gradients/sample_tracker.h"
 
 namespace influence {
 
@@ -42,14 +45,19 @@ struct CapturedUse {
   // The arguments the rule will read and their versions at the call.
   std::vector<size_t> value_arguments;
   std::vector<uint32_t> value_versions;
+  // Where the samples lie in the output; nullopt without a SampleTracker, and
+  // where it does not tell.
+  std::optional<SampleAxis> axis;
+  uint64_t axis_guess = 0;  // SampleTracker::Holds() says if `axis` is right.
 
   // Whether an argument that the rule reads was modified since the call.
   bool ValuesModified() const;
 };
 
 // An embedding of constant indices (positions), whose output is the same for
-// every sample. Its output counts as a parameter from then on, so that the
-// operator that joins it to the samples gives its per-sample gradients.
+// every sample, as a SampleTracker tells. Its output counts as a parameter from
+// then on, so that the operator that joins it to the samples gives its
+// per-sample gradients.
 struct DerivedParameter {
   OperatorCall call;  // The embedding.
   at::Tensor output;
@@ -59,18 +67,18 @@ struct DerivedParameter {
 struct UncoveredUse {
   int64_t parameter;
   std::string operator_name;
+  std::string failure;  // What a rule threw; empty where there is none.
 };
 
 // Not thread-safe; an object is used on one thread. Objects on different
 // threads do not see each other.
 class OperatorCapture {
  public:
-  // Borrows `parameters`, which must outlive this object. derived_embeddings:
-  // which of the uses by an embedding, counted from 0 in the order of the
-  // calls, become derived parameters.
+  // Borrows `parameters` and `tracker`, which must outlive this object;
+  // `tracker` follows the samples from here on and may be null.
   explicit OperatorCapture(
       const std::vector<NamedParameter>& parameters,
-      const std::vector<int64_t>& derived_embeddings = {},
+      SampleTracker* tracker = nullptr,
       const LayerRuleRegistry& registry = LayerRuleRegistry::Default());
   OperatorCapture(const OperatorCapture&) = delete;
   OperatorCapture& operator=(const OperatorCapture&) = delete;
@@ -97,8 +105,9 @@ class OperatorCapture {
     return uncovered_uses_;
   }
 
-  // Operators that draw random numbers or mix the samples of a batch as called
-  // ("aten::dropout", "aten::batch_norm with batch statistics").
+  // Operators that draw random numbers or take the batch's statistics as called
+  // ("aten::dropout", "aten::batch_norm with batch statistics"). Chance is what
+  // LibTorch tags as such, unless an argument switches it off.
   const std::vector<std::string>& coupling_operators() const {
     return coupling_operators_;
   }
@@ -130,16 +139,16 @@ class OperatorCapture {
 
   const LayerRuleRegistry& registry_;
   const int64_t num_parameters_;  // Number of tensors, not of scalars.
-  const std::vector<int64_t> derived_embeddings_;
+  SampleTracker* const tracker_;  // Borrowed, may be null.
   absl::flat_hash_map<const void*, std::vector<Range>> by_storage_;
   absl::flat_hash_map<Edge, int64_t> use_by_edge_;  // Whose output it is.
   std::vector<CapturedUse> uses_;
   std::vector<DerivedParameter> derived_;
   std::vector<UncoveredUse> uncovered_uses_;
   std::vector<std::string> coupling_operators_;
-  int64_t num_embeddings_ = 0;  // Uses by embeddings so far.
-  int64_t num_events_ = 0;      // Uses of any kind so far.
-  int64_t inside_known_ = 0;    // Nesting depth below a call that a rule knows.
+  int64_t num_events_ = 0;    // Uses of any kind so far.
+  int64_t inside_known_ = 0;  // Nesting depth below a call that a rule knows.
+  int64_t inside_coupling_ = 0;  // Likewise of one that couples samples.
 };
 
 }  // namespace influence

@@ -113,6 +113,20 @@ void ConvertFloatingTensors(const jit::Module& module, at::ScalarType dtype) {
   }
 }
 
+// Weights in another memory format (channels_last) mean the same; layer rules
+// read row-major ones.
+void MakeRowMajor(const jit::Module& module) {
+  for (const c10::IValue& value : module.attributes(/*recurse=*/true)) {
+    if (!value.isTensor()) continue;
+    const at::Tensor& tensor = value.toTensor();
+    if (!tensor.defined() || tensor.layout() != at::kStrided ||
+        tensor.is_contiguous()) {
+      continue;
+    }
+    tensor.set_data(tensor.detach().contiguous());
+  }
+}
+
 class ScriptModel : public Model {
  public:
   static absl::StatusOr<std::shared_ptr<const Model>> Create(
@@ -125,6 +139,7 @@ class ScriptModel : public Model {
     if (options.dtype.has_value()) {
       ConvertFloatingTensors(module, *options.dtype);
     }
+    MakeRowMajor(module);
     std::vector<NamedParameter> parameters;
     for (const auto& slot : module.named_parameters(/*recurse=*/true)) {
       parameters.push_back({slot.name, slot.value});

@@ -20,11 +20,11 @@ struct ScriptModelOptions {
   std::optional<at::ScalarType> dtype;
 };
 
-// Loads `path` on the CPU. Never calls eval(). Switches off the process's
-// TorchScript profiling executor, whose fused kernels hide operators.
-// kNotFound if the file does not exist; kInvalidArgument, naming the file, if
-// it cannot be read as TorchScript (truncated, a pickled state dict, ...), has
-// no trainable parameter or a non-finite one.
+// Loads `path` on the CPU, all tensors row-major. Never calls eval(). Switches
+// off the process's TorchScript profiling executor, whose fused kernels hide
+// operators. kNotFound if the file does not exist; kInvalidArgument, naming the
+// file, if it cannot be read as TorchScript (truncated, a pickled state dict,
+// ...), has no trainable parameter or a non-finite one.
 absl::StatusOr<std::shared_ptr<const Model>> LoadScriptModel(
     const std::string& path, const ScriptModelOptions& options = {});
 

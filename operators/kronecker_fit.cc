@@ -433,12 +433,19 @@ absl::Status Fitter::AddTerm(const FactoredGradients& gradients,
     for (const LayerFactors& use : factors[l]) {
       // A position counts once, however many terms the Fisher has.
       if (first_term) {
-        of_layer.num_positions += use.inputs.size(0) * use.inputs.size(2);
+        of_layer.num_positions += use.num_positions;
       }
       for (int64_t h = 0; h < layer.affine.groups; ++h) {
         if (first_term) {
           AddSecondMoment(use.inputs.select(1, h), layer.has_bias(),
                           of_layer.inputs[h]);
+          // Where samples are filled up with zeros, no 1 is appended.
+          const int64_t filled_up =
+              use.inputs.size(0) * use.inputs.size(2) - use.num_positions;
+          if (layer.has_bias() && filled_up > 0) {
+            of_layer.inputs[h].select(0, -1).select(0, -1).sub_(
+                static_cast<double>(filled_up));
+          }
         }
         AddSecondMoment(use.gradients.select(1, h), /*append_one=*/false,
                         of_layer.gradients[h]);
