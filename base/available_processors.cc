@@ -93,18 +93,20 @@ std::optional<double> ProcessorQuota(const std::string& groups,
   return least;
 }
 
-int AvailableProcessors() {
+int AvailableProcessors(int num_processes) {
   static const std::optional<double> quota =
       ProcessorQuota("/proc/self/cgroup", "/sys/fs/cgroup");
   cpu_set_t processors;
+  auto all = static_cast<int>(std::thread::hardware_concurrency());
   // More processors than a cpu_set_t has room for make the call fail.
-  const int allowed =
-      sched_getaffinity(0, sizeof(processors), &processors) == 0
-          ? CPU_COUNT(&processors)
-          : static_cast<int>(std::thread::hardware_concurrency());
-  if (!quota.has_value()) return std::max(1, allowed);
-  const auto worth = static_cast<int>(std::lround(std::min(*quota, 1e6)));
-  return std::max(1, std::min(allowed, worth));
+  const int allowed = sched_getaffinity(0, sizeof(processors), &processors) == 0
+                          ? CPU_COUNT(&processors)
+                          : all;
+  all = std::max(all, allowed);
+  if (quota.has_value()) {
+    all = std::min(all, static_cast<int>(std::lround(std::min(*quota, 1e6))));
+  }
+  return std::max(1, std::min(allowed, all / num_processes));
 }
 
 }  // namespace influence

@@ -12,9 +12,10 @@ namespace influence {
 
 // The processors that this thread and those it starts may run on, or as many as
 // the process's quota of processor time is worth (rounded to the nearest) where
-// that is less; at least 1. Reads a few small files the first time, and the
+// that is less; at least 1. Of `num_processes` that share the machine and the
+// quota, the part of each. Reads a few small files the first time, and the
 // affinity each time.
-int AvailableProcessors();
+int AvailableProcessors(int num_processes = 1);
 
 // The quota of the control group, in processors: the least of those of the
 // group and the groups around it. nullopt where there is none. Version 2

@@ -93,6 +93,8 @@ TEST(AvailableProcessorsTest, FollowsTheAffinity) {
   const int before = AvailableProcessors();
   EXPECT_GE(before, 1);
   EXPECT_LE(before, static_cast<int>(std::thread::hardware_concurrency()));
+  EXPECT_LE(AvailableProcessors(2), before);
+  EXPECT_EQ(AvailableProcessors(1000000), 1);
   std::thread([] {
     cpu_set_t allowed;
     ASSERT_EQ(sched_getaffinity(0, sizeof(allowed), &allowed), 0);

@@ -42,8 +42,7 @@ absl::Status InFile(absl::string_view file, absl::string_view argument,
 
 absl::Status ApplyThreads(const RunOptions& options) {
   return CatchTorch("--threads", [&]() -> absl::Status {
-    const int num_threads = options.num_threads.value_or(ThreadsPerRank());
-    if (num_threads > 0) at::set_num_threads(num_threads);
+    at::set_num_threads(options.num_threads.value_or(ThreadsPerRank()));
     return absl::OkStatus();
   });
 }

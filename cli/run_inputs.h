@@ -33,8 +33,8 @@ struct RunInputs {
   std::shared_ptr<const CapturingGradientProvider> provider;
 };
 
-// Applies options.num_threads to the process; where it is not given, the ranks
-// of a job share the machine's cores.
+// Applies options.num_threads to the process; where it is not given,
+// ThreadsPerRank().
 absl::Status ApplyThreads(const RunOptions& options);
 
 // A model that can be used: its samples depend on nothing but themselves.
