@@ -37,6 +37,10 @@ struct RunInputs {
 // ThreadsPerRank().
 absl::Status ApplyThreads(const RunOptions& options);
 
+// Goes on with one thread where options.num_threads is not given and the
+// training data are small for the model, see IsSmall() of batch_sizes.h.
+void UseOneThreadIfSmall(const RunOptions& options, const RunInputs& inputs);
+
 // A model that can be used: its samples depend on nothing but themselves.
 // Errors begin with `path`.
 absl::StatusOr<std::shared_ptr<const Model>> OpenModel(const std::string& path,
