@@ -14,7 +14,7 @@
 #define INFLUENCE_BASE_MKL_KERNELS_H_
 
 // MKL's question whether Intel made the processor. Defined here in its place,
-// and answered with yes where AVX-512 counts, see below.
+// and answered with yes where the instructions count, see below.
 extern "C" int mkl_serv_intel_cpu_true();  // NOLINT
 
 namespace influence {
