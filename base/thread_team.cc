@@ -10,11 +10,9 @@
 #include <mutex>
 #include <numeric>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
-#include "ATen/Parallel.h"
 #include "ATen/core/Tensor.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
@@ -23,6 +21,7 @@
 #include "base/communicator.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
+#include "base/worker_pool.h"
 
 namespace influence {
 namespace {
@@ -73,14 +72,6 @@ class MeetingPoint {
   absl::Status result_;  // Of the last meeting.
   bool aborted_ = false;
 };
-
-// A thread that first asks for the number of threads takes over what another
-// has set last: now, rather than later. LibTorch's operators and what of
-// LibTorch is compiled into its users ask each for itself.
-void SettleNumThreads() {
-  at::get_num_threads();
-  at::parallel_for(0, 1, /*grain_size=*/1, [](int64_t, int64_t) {});
-}
 
 class TeamCounter : public SharedCounter {
  public:
@@ -195,23 +186,24 @@ class TeamMember : public Communicator {
 std::vector<absl::Status> RunThreadTeam(
     int size, const std::function<absl::Status(Communicator&)>& work) {
   INFLUENCE_CHECK(size >= 1);
-  const int num_threads = at::get_num_threads();
   MeetingPoint point(size);
   std::vector<absl::Status> statuses(size);
-  std::vector<std::thread> threads;
-  threads.reserve(size);
-  for (int rank = 0; rank < size; ++rank) {
-    threads.emplace_back([&point, &work, &statuses, rank] {
-      SettleNumThreads();
-      at::set_num_threads(1);
-      TeamMember member(&point, rank);
-      statuses[rank] =
-          CatchTorch(absl::StrCat("rank ", rank), [&] { return work(member); });
-      if (!statuses[rank].ok()) member.Abort(1);
-    });
+  const auto work_as = [&](int rank) {
+    TeamMember member(&point, rank);
+    statuses[rank] =
+        CatchTorch(absl::StrCat("rank ", rank), [&] { return work(member); });
+    if (!statuses[rank].ok()) member.Abort(1);
+  };
+  const WorkerScope scope;
+  WorkerGroup others;
+  for (int rank = 1; rank < size; ++rank) {
+    absl::Status started = others.Start([&work_as, rank] { work_as(rank); });
+    if (started.ok()) continue;
+    statuses[rank] = std::move(started);
+    point.Abort();
   }
-  for (std::thread& thread : threads) thread.join();
-  at::set_num_threads(num_threads);
+  work_as(0);
+  others.Wait();
   return statuses;
 }
 

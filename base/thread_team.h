@@ -16,7 +16,8 @@
 
 namespace influence {
 
-// Calls `work` in `size` >= 1 threads of their own, each with LibTorch on one
+// Calls `work` in `size` >= 1 threads at the same time, rank 0 in the calling
+// one and the others in those of the worker pool, each with LibTorch on one
 // thread and a communicator that knows the others, and returns what they
 // return, by rank. One that fails or throws (kInternal) aborts the others: what
 // they wait for fails with kAborted. Sums are added in the order of the ranks,

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "base/freed_memory.h"
 #include "base/mkl_kernels.h"
+#include "base/passive_waiting.h"  // For what it does at the start.
 #include "benchmark/benchmark.h"
 #include "benchmarks/benchmark_models.h"
 #include "gradients/batch.h"

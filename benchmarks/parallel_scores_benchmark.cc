@@ -17,6 +17,7 @@
 #include "base/communicator.h"
 #include "base/freed_memory.h"
 #include "base/mkl_kernels.h"
+#include "base/passive_waiting.h"  // For what it does at the start.
 #include "base/thread_team.h"
 #include "benchmark/benchmark.h"
 #include "benchmarks/benchmark_models.h"

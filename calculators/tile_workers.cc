@@ -10,35 +10,22 @@
 #include <map>
 #include <mutex>
 #include <optional>
-#include <system_error>
-#include <thread>
 #include <utility>
 #include <vector>
 
-#include "ATen/Parallel.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "base/available_processors.h"
 #include "base/progress.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
+#include "base/worker_pool.h"
 #include "calculators/tile_schedule.h"
 #include "gradients/differentiable_attention.h"
 
 namespace influence {
 namespace {
-
-// Puts the process's number of LibTorch threads back.
-class NumThreadsScope {
- public:
-  NumThreadsScope() : num_threads_(at::get_num_threads()) {}
-  ~NumThreadsScope() { at::set_num_threads(num_threads_); }
-  NumThreadsScope(const NumThreadsScope&) = delete;
-  NumThreadsScope& operator=(const NumThreadsScope&) = delete;
-
- private:
-  const int num_threads_;
-};
 
 // One run. The members below the mutex are guarded by it.
 class TileCrew {
@@ -252,7 +239,6 @@ void TileCrew::LeaveRow(int64_t row) {
 }
 
 void TileCrew::Work() {
-  at::set_num_threads(1);
   Lock lock(mutex_);
   while (const std::optional<Taken> taken = Take(lock)) {
     const int64_t ticket = taken->ticket;
@@ -332,34 +318,29 @@ void TileCrew::Deliver(Lock& lock, ProgressStage* stage) {
 
 absl::Status TileCrew::Run(ProgressStage* stage) {
   const DifferentiableAttentionScope differentiable_attention;
-  const NumThreadsScope num_threads;
-  std::vector<std::thread> workers;
-  workers.reserve(num_workers_);
   {
     Lock lock(mutex_);
     num_running_ = num_workers_;
     any_order_ = work_.takes_any_order && work_.takes_any_order();
   }
+  WorkerGroup workers;
+  int num_started = 0;
   absl::Status started;
-  for (int i = 0; i < num_workers_; ++i) {
-    try {
-      workers.emplace_back([this] { Work(); });
-    } catch (const std::system_error& error) {
-      started = absl::ResourceExhaustedError(
-          absl::StrCat("workers: found no thread for worker ", i + 1, " of ",
-                       num_workers_, " (", error.what(), ")"));
-      break;
-    }
+  while (num_started < num_workers_ && started.ok()) {
+    started = workers.Start([this] { Work(); });
+    if (started.ok()) ++num_started;
   }
   Lock lock(mutex_);
   if (!started.ok()) {
-    num_running_ -= num_workers_ - static_cast<int>(workers.size());
-    Fail(-1, std::move(started));
+    num_running_ -= num_workers_ - num_started;
+    Fail(-1, absl::ResourceExhaustedError(absl::StrCat(
+                 "workers: found no thread for worker ", num_started + 1,
+                 " of ", num_workers_, " (", started.message(), ")")));
     changed_.notify_all();
   }
   Deliver(lock, stage);
   lock.unlock();
-  for (std::thread& worker : workers) worker.join();
+  workers.Wait();
   rows_.clear();
   if (failed_ticket_ != kNone) return failure_;
   if (cancelled_) {
@@ -383,9 +364,7 @@ absl::Status ValidateWorkerOptions(const WorkerOptions& options) {
   return absl::OkStatus();
 }
 
-int DefaultNumWorkers() {
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-}
+int DefaultNumWorkers() { return AvailableProcessors(); }
 
 int64_t MaxOpenRows(int num_workers, int64_t columns) {
   const int64_t step = std::max<int64_t>(columns, 1);

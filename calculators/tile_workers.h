@@ -52,7 +52,8 @@ struct WorkerOptions {
 // kInvalidArgument, naming the field and its value, unless they are as above.
 absl::Status ValidateWorkerOptions(const WorkerOptions& options);
 
-// The number of cores that the process may use, at least 1.
+// The number of processors that the process may use, at least 1, see
+// base/available_processors.h.
 int DefaultNumWorkers();
 
 // The most rows that are open at once, one being computed ahead: the number of

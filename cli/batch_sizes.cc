@@ -41,4 +41,11 @@ BatchSizes ChooseBatchSizes(const BatchProblem& problem,
           queries};
 }
 
+bool IsSmall(const BatchProblem& problem) {
+  return static_cast<double>(problem.num_train) *
+             static_cast<double>(problem.num_parameters) *
+             static_cast<double>(problem.values_per_input) <=
+         kMostSmallProducts;
+}
+
 }  // namespace influence

@@ -40,6 +40,16 @@ struct BatchSizes {
 BatchSizes ChooseBatchSizes(const BatchProblem& problem,
                             std::optional<int64_t> requested);
 
+// Up to so many multiply-adds a pass over the training data is over within a
+// few milliseconds, and threads that share its operators gain less than it
+// takes to wake them.
+inline constexpr double kMostSmallProducts = 1 << 21;
+
+// Whether N P values_per_input, which a pass over the training data does not
+// exceed where a parameter meets each number of an input once at most, is not
+// more than that.
+bool IsSmall(const BatchProblem& problem);
+
 }  // namespace influence
 
 #endif  // INFLUENCE_CLI_BATCH_SIZES_H_

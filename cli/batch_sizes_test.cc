@@ -62,6 +62,16 @@ TEST(BatchSizesTest, KeepsItsBounds) {
   }
 }
 
+TEST(BatchSizesTest, SmallIsWhatAPassIsSoonOverWith) {
+  EXPECT_TRUE(IsSmall(
+      {.num_parameters = 230, .num_train = 64, .values_per_input = 64}));
+  EXPECT_FALSE(IsSmall(
+      {.num_parameters = 230, .num_train = 640, .values_per_input = 64}));
+  EXPECT_FALSE(IsSmall({.num_parameters = int64_t{1} << 62,
+                        .num_train = int64_t{1} << 62,
+                        .values_per_input = int64_t{1} << 62}));
+}
+
 TEST(BatchSizesTest, OneSampleIsTakenEvenIfItBreaksTheBounds) {
   const BatchProblem problem = {.num_parameters = int64_t{1} << 40,
                                 .item_size = 8,

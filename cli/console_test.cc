@@ -4,6 +4,9 @@
 #include <sstream>
 
 #include "absl/status/status.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "base/progress.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/status_matchers.h"
@@ -31,6 +34,22 @@ TEST(ConsoleTest, QuietLeavesTheResultOnly) {
   EXPECT_EQ(console.Progress(), nullptr);
   EXPECT_EQ(out.str(), "{}\n");
   EXPECT_EQ(err.str(), "");
+}
+
+TEST(ConsoleTest, TellsOfAStageThatIsStuck) {
+  for (const bool is_terminal : {false, true}) {
+    std::ostringstream out, err;
+    {
+      Console console(&out, &err, {.is_terminal = is_terminal},
+                      /*quiet=*/false, {.first = absl::Milliseconds(20)});
+      ProgressStage stage(console.Progress(), "curvature", 8, "batches");
+      absl::SleepFor(absl::Milliseconds(300));
+    }
+    EXPECT_THAT(err.str(), HasSubstr("influence: no progress for "));
+    EXPECT_THAT(err.str(),
+                HasSubstr(" s in \"curvature\" (0 of 8 batches done)\n"));
+    EXPECT_EQ(out.str(), "");
+  }
 }
 
 TEST(ConsoleTest, NoticesThatTheResultCannotBeWritten) {

@@ -54,6 +54,7 @@ absl::Status RunFitInto(OutputStore& store, const FitOptions& options,
   INFLUENCE_ASSIGN_OR_RETURN(
       OpenedMethod opened,
       OpenUnfitted(source, options, /*test=*/"", /*query_function=*/"loss"));
+  UseOneThreadIfSmall(options, opened.inputs);
   opened.record.stored_rank = options.stored_rank;
   if (store.writer().finished()) {
     INFLUENCE_RETURN_IF_ERROR(CheckFinishedFit(options.out, opened));

@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "base/freed_memory.h"
 #include "base/mkl_kernels.h"
+#include "base/passive_waiting.h"  // For what it does at the start.
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "cli/console.h"

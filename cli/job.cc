@@ -4,12 +4,13 @@
 #include <algorithm>
 #include <iostream>
 #include <memory>
-#include <thread>
 
+#include "ATen/Parallel.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/available_processors.h"
 #include "base/communicator.h"
 #include "base/status_macros.h"
 #include "calculators/process_group.h"
@@ -52,10 +53,11 @@ std::shared_ptr<Communicator> Job() { return GlobalJob(); }
 bool IsFirstRank() { return GlobalJob()->rank() == 0; }
 
 int ThreadsPerRank() {
-  if (GlobalJob()->size() == 1) return 0;
-  const auto cores = static_cast<int>(std::thread::hardware_concurrency());
   const auto ranks = static_cast<int>(GlobalJob()->RanksOnMachine().size());
-  return std::max(1, cores / ranks);
+  const int threads = AvailableProcessors(ranks);
+  // LibTorch knows what its user has set, and counts no processor twice.
+  return GlobalJob()->size() > 1 ? threads
+                                 : std::min(threads, at::get_num_threads());
 }
 
 }  // namespace influence

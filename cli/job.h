@@ -33,9 +33,9 @@ std::shared_ptr<Communicator> Job();
 // This rank prints.
 bool IsFirstRank();
 
-// The threads that a rank has where nobody says how many: the cores of the
-// machine shared out among its ranks, at least 1. 0 in a job of one rank:
-// LibTorch's choice.
+// The threads that a rank has where nobody says how many: the processors that
+// it may use (available_processors.h), shared out among the ranks of the
+// machine, at least 1; LibTorch's choice in a job of one rank, if that is less.
 int ThreadsPerRank();
 
 }  // namespace influence

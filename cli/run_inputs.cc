@@ -16,6 +16,7 @@
 #include "absl/strings/strip.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
+#include "cli/batch_sizes.h"
 #include "cli/data_set.h"
 #include "cli/job.h"
 #include "cli/options.h"
@@ -42,10 +43,18 @@ absl::Status InFile(absl::string_view file, absl::string_view argument,
 
 absl::Status ApplyThreads(const RunOptions& options) {
   return CatchTorch("--threads", [&]() -> absl::Status {
-    const int num_threads = options.num_threads.value_or(ThreadsPerRank());
-    if (num_threads > 0) at::set_num_threads(num_threads);
+    at::set_num_threads(options.num_threads.value_or(ThreadsPerRank()));
     return absl::OkStatus();
   });
+}
+
+void UseOneThreadIfSmall(const RunOptions& options, const RunInputs& inputs) {
+  if (options.num_threads.has_value() || inputs.train == nullptr) return;
+  if (IsSmall({.num_parameters = inputs.model->num_parameters(),
+               .num_train = inputs.train->num_samples(),
+               .values_per_input = inputs.train->values_per_sample()})) {
+    at::set_num_threads(1);
+  }
 }
 
 absl::StatusOr<std::shared_ptr<const Model>> OpenModel(const std::string& path,

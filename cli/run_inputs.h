@@ -33,9 +33,13 @@ struct RunInputs {
   std::shared_ptr<const CapturingGradientProvider> provider;
 };
 
-// Applies options.num_threads to the process; where it is not given, the ranks
-// of a job share the machine's cores.
+// Applies options.num_threads to the process; where it is not given,
+// ThreadsPerRank().
 absl::Status ApplyThreads(const RunOptions& options);
+
+// Goes on with one thread where options.num_threads is not given and the
+// training data are small for the model, see IsSmall() of batch_sizes.h.
+void UseOneThreadIfSmall(const RunOptions& options, const RunInputs& inputs);
 
 // A model that can be used: its samples depend on nothing but themselves.
 // Errors begin with `path`.

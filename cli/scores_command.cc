@@ -382,6 +382,7 @@ absl::Status RunScoresInto(ResultOutput& output, const ScoresOptions& options,
                            absl::Time start, Console& console) {
   INFLUENCE_RETURN_IF_ERROR(ApplyThreads(options));
   INFLUENCE_ASSIGN_OR_RETURN(ScoresRun run, OpenScores(options));
+  UseOneThreadIfSmall(options, run.opened.inputs);
   OpenedMethod& opened = run.opened;
   ResultSummary& summary = run.summary;
   if (output.finished()) {

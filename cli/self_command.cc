@@ -47,6 +47,7 @@ absl::Status RunSelfInto(ResultOutput& output, const SelfOptions& options,
                                         /*test=*/"", options.query_function));
   INFLUENCE_RETURN_IF_ERROR(
       opened.inputs.train->CheckLabels(opened.query_function));
+  UseOneThreadIfSmall(options, opened.inputs);
   const DataSet& samples = *opened.inputs.train;
   ResultSummary summary;
   summary.kind = "self";

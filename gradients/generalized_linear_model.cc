@@ -9,7 +9,6 @@
 #include <utility>
 #include <vector>
 
-#include "ATen/Parallel.h"
 #include "ATen/ops/empty.h"
 #include "ATen/ops/zeros.h"
 #include "Eigen/Core"
@@ -19,6 +18,7 @@
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "base/validators.h"
+#include "base/worker_pool.h"
 
 namespace influence {
 namespace {
@@ -195,33 +195,29 @@ void ApplyOutputOuterProduct(const OutputTerms& terms,
 // body(index of a chunk), on several threads.
 void ForEachChunk(const Chunking& chunking,
                   const std::function<void(int64_t)>& body) {
-  at::parallel_for(0, chunking.count(), /*grain_size=*/1,
-                   [&](int64_t begin, int64_t end) {
-                     for (int64_t c = begin; c < end; ++c) body(c);
-                   });
+  const int64_t count = chunking.count();
+  ForEachPart(WorkersFor(count), count, [&](int64_t begin, int64_t end) {
+    for (int64_t c = begin; c < end; ++c) body(c);
+  });
 }
 
 // Adds what body(index of a chunk, sum) adds, each thread to a sum of its own.
 void SumOverChunks(const Chunking& chunking, const at::Tensor& sum,
                    const std::function<void(int64_t, Rows&)>& body) {
   const int64_t count = chunking.count();
-  const int64_t parts = at::in_parallel_region()
-                            ? 1
-                            : std::min<int64_t>(at::get_num_threads(), count);
+  const int parts = WorkersFor(count);
   std::vector<at::Tensor> sums = {sum};
-  while (static_cast<int64_t>(sums.size()) < parts) {
+  while (static_cast<int>(sums.size()) < parts) {
     sums.push_back(at::zeros(sum.sizes(), at::kDouble));
   }
-  at::parallel_for(0, parts, /*grain_size=*/1, [&](int64_t begin, int64_t end) {
-    for (int64_t part = begin; part < end; ++part) {
-      Rows rows = MapRows(sums[part]);
-      for (int64_t c = part * count / parts; c < (part + 1) * count / parts;
-           ++c) {
-        body(c, rows);
-      }
+  ForEachWorker(parts, [&](int part) {
+    Rows rows = MapRows(sums[part]);
+    for (int64_t c = part * count / parts; c < (part + 1) * count / parts;
+         ++c) {
+      body(c, rows);
     }
   });
-  for (int64_t part = 1; part < parts; ++part) sum.add_(sums[part]);
+  for (int part = 1; part < parts; ++part) sum.add_(sums[part]);
 }
 
 // Adds sum_n of the curvature's terms times the rows of v [Q, P].
@@ -357,20 +353,20 @@ class BlockSums {
     const int64_t strips = (size_ + kStripColumns - 1) / kStripColumns;
     const auto tasks = static_cast<int64_t>(pairs_.size()) * strips;
     std::atomic<int64_t> next_task = 0;
-    at::parallel_for(
-        0, std::min<int64_t>(at::get_num_threads(), tasks), /*grain_size=*/1,
-        [&](int64_t, int64_t) {
-          RowMatrix weighted;
-          for (int64_t task = next_task++; task < tasks; task = next_task++) {
-            const int64_t pair = task / strips;
-            const int64_t first = task % strips * kStripColumns;
-            const int64_t columns = std::min(kStripColumns, size_ - first);
-            weighted = x.middleCols(first, columns).array().colwise() *
-                       weights[pair].array();
-            sums_[pair].block(first, first, size_ - first, columns).noalias() +=
-                x.rightCols(size_ - first).transpose() * weighted;
-          }
-        });
+    const int64_t products =
+        static_cast<int64_t>(pairs_.size()) * chunk.size * size_ * size_ / 2;
+    ForEachWorker(WorkersFor(tasks, products), [&](int) {
+      RowMatrix weighted;
+      for (int64_t task = next_task++; task < tasks; task = next_task++) {
+        const int64_t pair = task / strips;
+        const int64_t first = task % strips * kStripColumns;
+        const int64_t columns = std::min(kStripColumns, size_ - first);
+        weighted = x.middleCols(first, columns).array().colwise() *
+                   weights[pair].array();
+        sums_[pair].block(first, first, size_ - first, columns).noalias() +=
+            x.rightCols(size_ - first).transpose() * weighted;
+      }
+    });
   }
 
   // Adds factor * block for the pair of outputs (k, l).

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <utility>
 
-#include "ATen/Parallel.h"
 #include "ATen/core/Tensor.h"
 #include "ATen/core/grad_mode.h"
 #include "ATen/ops/bmm.h"
@@ -19,6 +18,7 @@
 #include "ATen/ops/where.h"
 #include "ATen/ops/zeros.h"
 #include "base/status_macros.h"
+#include "base/worker_pool.h"
 
 namespace influence {
 namespace {
@@ -246,22 +246,24 @@ void OuterProductTerm::WriteRows(int64_t begin, int64_t end, int64_t first_row,
   }
   // Samples side by side, each product on one thread: a batched product into
   // strided rows would be a loop of products with all threads each.
-  at::parallel_for(0, end - begin, /*grain_size=*/1,
-                   [&](int64_t first, int64_t last) {
-                     at::NoGradGuard no_grad;
-                     for (int64_t n = first; n < last; ++n) {
-                       for (int64_t group = 0; group < h; ++group) {
-                         at::Tensor matrix = matrices[n][group];
-                         const at::Tensor a = left[n][group].t();
-                         const at::Tensor b = right[n][group];
-                         if (accumulate) {
-                           matrix.addmm_(a, b);
-                         } else {
-                           at::mm_out(matrix, a, b);
-                         }
-                       }
-                     }
-                   });
+  const int64_t num_samples = end - begin;
+  const int num_workers =
+      WorkersFor(num_samples, num_samples * h * t * num_rows * right_.size(3));
+  ForEachPart(num_workers, num_samples, [&](int64_t first, int64_t last) {
+    const at::NoGradGuard no_grad;
+    for (int64_t n = first; n < last; ++n) {
+      for (int64_t group = 0; group < h; ++group) {
+        at::Tensor matrix = matrices[n][group];
+        const at::Tensor a = left[n][group].t();
+        const at::Tensor b = right[n][group];
+        if (accumulate) {
+          matrix.addmm_(a, b);
+        } else {
+          at::mm_out(matrix, a, b);
+        }
+      }
+    }
+  });
 }
 
 // Either each sample's matrix is written out (a tile of samples at a time) and

@@ -9,7 +9,6 @@
 #include <optional>
 #include <utility>
 
-#include "ATen/Parallel.h"
 #include "ATen/core/grad_mode.h"
 #include "ATen/ops/full.h"
 #include "ATen/ops/zeros.h"
@@ -20,6 +19,7 @@
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "base/validators.h"
+#include "base/worker_pool.h"
 #include "gradients/batch.h"
 #include "gradients/batch_merger.h"
 #include "gradients/batch_sequence.h"
@@ -119,28 +119,16 @@ absl::Status AddColumns(Curvature curvature, const GradientProvider& provider,
   }
 }
 
-// One batch of the Hessian or the generalised Gauss-Newton matrix. The threads
-// are those of LibTorch's own pool: inside at::parallel_for() it runs operators
-// on the calling thread alone.
+// One batch of the Hessian or the generalised Gauss-Newton matrix.
 absl::Status AddProducts(Curvature curvature, const GradientProvider& provider,
                          const std::vector<int64_t>& parameters,
                          const std::vector<Slot>& slots, const Batch& batch,
                          int num_threads, std::vector<at::Tensor>& sums) {
   std::atomic<int64_t> next_column = 0;
-  std::vector<absl::Status> statuses(num_threads);
-  at::parallel_for(0, num_threads, /*grain_size=*/1,
-                   [&](int64_t begin, int64_t end) {
-                     for (int64_t t = begin; t < end; ++t) {
-                       statuses[t] = CatchTorch("dense curvature", [&] {
-                         return AddColumns(curvature, provider, parameters,
-                                           slots, batch, next_column, sums);
-                       });
-                     }
-                   });
-  for (const absl::Status& status : statuses) {
-    INFLUENCE_RETURN_IF_ERROR(status);
-  }
-  return absl::OkStatus();
+  return RunWorkers(num_threads, [&](int) {
+    return AddColumns(curvature, provider, parameters, slots, batch,
+                      next_column, sums);
+  });
 }
 
 // One batch of the Gauss-Newton matrix.
@@ -225,8 +213,12 @@ absl::StatusOr<std::vector<at::Tensor>> FormDenseCurvature(
             std::shared_ptr<const GradientProvider> restricted,
             provider.Restrict(parameters));
         const std::vector<Slot> slots = MakeSlots(provider.model(), blocks);
-        const int num_threads = options.num_threads > 0 ? options.num_threads
-                                                        : at::get_num_threads();
+        const int64_t num_tasks =
+            (blocks.size() + kColumnsPerTask - 1) / kColumnsPerTask;
+        int num_threads = WorkersFor(num_tasks);
+        if (options.num_threads > 0) {
+          num_threads = std::min(num_threads, options.num_threads);
+        }
         std::vector<at::Tensor> sums;
         for (const ParameterBlock& block : blocks.blocks()) {
           sums.push_back(at::zeros({block.size, block.size}, at::kDouble));

@@ -6,7 +6,6 @@
 #include <optional>
 #include <utility>
 
-#include "ATen/Parallel.h"
 #include "ATen/core/grad_mode.h"
 #include "ATen/ops/zeros.h"
 #include "absl/status/status.h"
@@ -14,6 +13,7 @@
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "base/validators.h"
+#include "base/worker_pool.h"
 #include "gradients/batch.h"
 #include "gradients/batch_merger.h"
 #include "gradients/differentiable_attention.h"
@@ -118,8 +118,7 @@ absl::StatusOr<bool> KeptCurvatureOperator::BuildGraphs(
       graphs_.clear();
       return false;
     }
-    const int64_t num_parts =
-        std::clamp<int64_t>(size / kMinPartSamples, 1, at::get_num_threads());
+    const int num_parts = WorkersFor(size / kMinPartSamples);
     for (int64_t part = 0; part < num_parts; ++part) {
       INFLUENCE_ASSIGN_OR_RETURN(
           const Batch slice, SliceBatch(merged->batch, part * size / num_parts,
@@ -149,29 +148,18 @@ absl::StatusOr<at::Tensor> KeptCurvatureOperator::GraphProduct(
     const at::Tensor& matrix) const {
   const std::lock_guard<std::mutex> lock(mutex_);
   DifferentiableAttentionScope differentiable_attention;
-  const int64_t num_workers = std::min<int64_t>(
-      at::get_num_threads(), static_cast<int64_t>(graphs_.size()));
+  const int num_workers = WorkersFor(static_cast<int64_t>(graphs_.size()));
   std::vector<at::Tensor> sums(num_workers);
-  std::vector<absl::Status> statuses(num_workers);
-  // The threads are those of LibTorch's own pool: inside at::parallel_for() it
-  // runs operators on the calling thread alone.
-  at::parallel_for(
-      0, num_workers, /*grain_size=*/1, [&](int64_t begin, int64_t end) {
-        for (int64_t w = begin; w < end; ++w) {
-          statuses[w] = CatchTorch("curvature product", [&]() -> absl::Status {
-            sums[w] = at::zeros(matrix.sizes(), at::kDouble);
-            for (size_t g = w; g < graphs_.size(); g += num_workers) {
-              sums[w].add_(MatrixProduct(*graphs_[g], *provider_, matrix));
-            }
-            return absl::OkStatus();
-          });
-        }
-      });
-  for (const absl::Status& status : statuses) {
-    INFLUENCE_RETURN_IF_ERROR(status);
-  }
-  for (int64_t w = 1; w < num_workers; ++w) sums[0].add_(sums[w]);
-  return sums[0];
+  return CatchTorch("curvature product", [&]() -> absl::StatusOr<at::Tensor> {
+    ForEachWorker(num_workers, [&](int worker) {
+      sums[worker] = at::zeros(matrix.sizes(), at::kDouble);
+      for (size_t g = worker; g < graphs_.size(); g += num_workers) {
+        sums[worker].add_(MatrixProduct(*graphs_[g], *provider_, matrix));
+      }
+    });
+    for (int w = 1; w < num_workers; ++w) sums[0].add_(sums[w]);
+    return sums[0];
+  });
 }
 
 absl::StatusOr<at::Tensor> KeptCurvatureOperator::DoApply(

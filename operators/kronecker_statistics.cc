@@ -16,6 +16,7 @@
 #include "ATen/ops/mm.h"
 #include "ATen/ops/zeros.h"
 #include "absl/functional/function_ref.h"
+#include "base/worker_pool.h"
 
 namespace influence {
 namespace {
@@ -29,29 +30,15 @@ constexpr int64_t kPanelColumns = 128;
 // each thread to have several samples of a layer of a thousand units.
 constexpr int64_t kTileScalars = int64_t{1} << 21;
 
-// Multiply-adds that make a chunk of its own worthwhile: about as long as the
-// threads take to meet.
-constexpr int64_t kMinChunkProducts = int64_t{1} << 20;
-
 // Calls body(chunk, begin, end) for each of `num_chunks` parts of [0, size),
-// side by side on LibTorch's threads; inside, operators run on one thread. The
-// parts do not depend on scheduling, so that neither do sums by chunk.
-void ForChunks(int64_t size, int64_t num_chunks,
+// side by side. The parts do not depend on scheduling, so that neither do sums
+// by chunk.
+void ForChunks(int64_t size, int num_chunks,
                absl::FunctionRef<void(int64_t, int64_t, int64_t)> body) {
-  at::parallel_for(
-      0, num_chunks, /*grain_size=*/1, [&](int64_t first, int64_t last) {
-        const at::NoGradGuard no_grad;
-        for (int64_t c = first; c < last; ++c) {
-          body(c, size * c / num_chunks, size * (c + 1) / num_chunks);
-        }
-      });
-}
-
-// Chunks for `size` items of so many multiply-adds each.
-int64_t NumChunks(int64_t size, int64_t item_products) {
-  const int64_t worthwhile = size * item_products / kMinChunkProducts;
-  const int64_t most = std::min<int64_t>(size, at::get_num_threads());
-  return std::max<int64_t>(1, std::min(worthwhile, most));
+  ForEachWorker(num_chunks, [&](int chunk) {
+    const at::NoGradGuard no_grad;
+    body(chunk, size * chunk / num_chunks, size * (chunk + 1) / num_chunks);
+  });
 }
 
 // x [N, T, F] as a view [N * T, F], in any order of the rows; nullopt where the
@@ -123,7 +110,7 @@ void AddSecondMoment(const at::Tensor& x, bool append_one,
     AddUpperProduct(x.reshape({n * t, f}), square);
     return;
   }
-  const int64_t num_chunks = NumChunks(n, t * f * f);
+  const int num_chunks = WorkersFor(n, n * t * f * f);
   const at::Tensor by_chunk = at::zeros({num_chunks, f, f}, x.options());
   ForChunks(n, num_chunks, [&](int64_t chunk, int64_t begin, int64_t end) {
     at::Tensor sum = by_chunk.select(0, chunk);
@@ -132,7 +119,7 @@ void AddSecondMoment(const at::Tensor& x, bool append_one,
       sum.addmm_(sample.t(), sample);
     }
   });
-  for (int64_t c = 0; c < num_chunks; ++c) square.add_(by_chunk.select(0, c));
+  for (int c = 0; c < num_chunks; ++c) square.add_(by_chunk.select(0, c));
 }
 
 at::Tensor SymmetricFromUpper(const at::Tensor& upper) {
@@ -188,8 +175,8 @@ void AddSquaredRotations(const std::vector<PositionFactors>& uses,
 
     at::Tensor gradients =
         at::empty({rows, outputs, width}, uses[0].inputs.options());  // G_n
-    const int64_t num_chunks =
-        NumChunks(rows, outputs * width * (num_positions + outputs));
+    const int num_chunks =
+        WorkersFor(rows, rows * outputs * width * (num_positions + outputs));
     ForChunks(rows, num_chunks, [&](int64_t, int64_t begin, int64_t end) {
       for (int64_t s = begin; s < end; ++s) {
         at::Tensor out = gradients.select(0, s).narrow(1, 0, columns);
@@ -230,7 +217,7 @@ void AddSquaredRotations(const std::vector<PositionFactors>& uses,
         sum.addcmul_(rotated, rotated);
       }
     });
-    for (int64_t c = 0; c < num_chunks; ++c) sums.add_(by_chunk.select(0, c));
+    for (int c = 0; c < num_chunks; ++c) sums.add_(by_chunk.select(0, c));
   }
 }
 

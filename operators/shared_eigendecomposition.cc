@@ -1,8 +1,6 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #include "operators/shared_eigendecomposition.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -18,11 +16,14 @@
 #include "ATen/ops/linalg_eigh.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/available_processors.h"
 #include "base/communicator.h"
+#include "base/num_threads_scope.h"
 #include "base/progress.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "base/validators.h"
+#include "base/worker_pool.h"
 
 namespace influence {
 namespace {
@@ -70,13 +71,6 @@ double SumOf(const std::vector<double>& costs,
   return sum;
 }
 
-// Cores that this thread, and those it starts, may run on.
-int NumCores() {
-  cpu_set_t cores;
-  return sched_getaffinity(0, sizeof(cores), &cores) == 0 ? CPU_COUNT(&cores)
-                                                          : 1;
-}
-
 // LibTorch's threads for this rank's share: of those that the ranks of the
 // machine have together as many as the share is a part of theirs.
 int ThreadsFor(const std::vector<std::vector<size_t>>& shares,
@@ -90,26 +84,8 @@ int ThreadsFor(const std::vector<std::vector<size_t>>& shares,
   const double part = SumOf(costs, shares[communicator.rank()]) / sum;
   const int most = own * static_cast<int>(neighbours.size());
   const auto fair = static_cast<int>(std::lround(part * most));
-  return std::max(own, std::min(fair, NumCores()));
+  return std::max(own, std::min(fair, AvailableProcessors()));
 }
-
-// As many LibTorch threads as there were, in the end.
-class ThreadsScope {
- public:
-  explicit ThreadsScope(int num_threads)
-      : before_(at::get_num_threads()), changes_(num_threads != before_) {
-    if (changes_) at::set_num_threads(num_threads);
-  }
-  ~ThreadsScope() {
-    if (changes_) at::set_num_threads(before_);
-  }
-  ThreadsScope(const ThreadsScope&) = delete;
-  ThreadsScope& operator=(const ThreadsScope&) = delete;
-
- private:
-  const int before_;
-  const bool changes_;
-};
 
 Eigendecomposition Decompose(const SymmetricMatrix& matrix) {
   const auto [eigenvalues, eigenvectors] = at::linalg_eigh(matrix.values);
@@ -135,17 +111,14 @@ void DecomposeShare(const std::vector<SymmetricMatrix>& matrices,
   }
   const std::vector<size_t> small(share.begin() + static_cast<int64_t>(next),
                                   share.end());
-  const std::vector<std::vector<size_t>> by_thread =
-      ShareOut(costs, small, num_threads);
-  at::parallel_for(0, num_threads, /*grain_size=*/1,
-                   [&](int64_t begin, int64_t end) {
-                     const at::NoGradGuard no_grad;
-                     for (int64_t t = begin; t < end; ++t) {
-                       for (const size_t i : by_thread[t]) {
-                         results[i] = Decompose(matrices[i]);
-                       }
-                     }
-                   });
+  const int num_workers = WorkersFor(static_cast<int64_t>(small.size()));
+  const std::vector<std::vector<size_t>> by_worker =
+      ShareOut(costs, small, num_workers);
+  ForEachWorker(num_workers, [&](int worker) {
+    for (const size_t i : by_worker[worker]) {
+      results[i] = Decompose(matrices[i]);
+    }
+  });
   stage.Advance(static_cast<int64_t>(small.size()));
 }
 
@@ -173,7 +146,7 @@ absl::StatusOr<std::vector<Eigendecomposition>> EigendecomposeTogether(
                         ProgressStage stage(progress, "eigenvectors",
                                             static_cast<int64_t>(share.size()),
                                             "matrices");
-                        const ThreadsScope threads(
+                        const NumThreadsScope threads(
                             most_rows < kMinRowsForOtherCores
                                 ? at::get_num_threads()
                                 : ThreadsFor(shares, costs, communicator));

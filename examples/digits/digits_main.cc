@@ -24,6 +24,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/freed_memory.h"
 #include "base/mkl_kernels.h"
+#include "base/passive_waiting.h"  // For what it does at the start.
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "cli/terminal_progress.h"

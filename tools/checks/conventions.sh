@@ -2,7 +2,8 @@
 # Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #
 # What no other tool checks: licence lines, header guards, the one direction of
-# dependencies, and LibTorch's heavy headers kept out of public headers.
+# dependencies, LibTorch's heavy headers kept out of public headers, and no
+# regions of OpenMP.
 set -euo pipefail
 
 python3 - <<'END'
@@ -20,6 +21,12 @@ REST = ["benchmarks", "examples", "tests"]
 UNDECLARED = re.compile(
     r"ATen/(native|cuda|cudnn|hip|miopen|mps|xpu)/|c10/(cuda|hip|metal|xpu)/|"
     r"ATen/ops/.*_dispatch\.h$|torch/csrc/(inductor|jit/tensorexpr|lazy)/")
+# An operator of LibTorch that runs in a region of OpenMP may wait for ever.
+REGION = re.compile(r"\bparallel_(for|reduce)\b|\binvoke_parallel\b|"
+                    r"#\s*pragma\s+omp\b|\b_Pragma\(\"omp")
+# What is tested there is the region itself.
+REGION_TESTS = ["base/worker_pool_test.cc",
+                "third_party/libtorch/libtorch_test.cc"]
 
 findings = []
 
@@ -75,6 +82,16 @@ def check_includes(path, lines):
             "ATen/core/Tensor.h or a forward declaration")
 
 
+def check_regions(path, lines):
+  if path in REGION_TESTS:
+    return
+  for number, line in enumerate(lines, 1):
+    match = REGION.search(line.split("//")[0])
+    if match:
+      found(path, number, f"found {match.group(0)}, expected the workers of "
+            "base/worker_pool.h")
+
+
 def main():
   listed = subprocess.run(
       ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -97,6 +114,7 @@ def main():
       check_guard(path, lines)
     if code:
       check_includes(path, lines)
+      check_regions(path, lines)
   for finding in findings:
     print(finding, file=sys.stderr)
   print(f"{checked} files checked, {len(findings)} findings")

@@ -33,8 +33,9 @@ const char* __tsan_default_options() {
          "ignore_noninstrumented_modules=1";
 }
 
-// What threads of our own do is checked. The bodies of at::parallel_for are
-// not, since only the OpenMP runtime's barriers order them.
+// What threads of our own do is checked. Regions of OpenMP, of which there are
+// some in Eigen and none here, are not, since only the runtime's barriers order
+// them.
 const char* __tsan_default_suppressions() {
   return "called_from_lib:libtorch_cpu.so\n"
          "called_from_lib:libc10.so\n"
