@@ -238,8 +238,9 @@ at::Tensor DenseScores(const Situation& situation, BlockStructure structure,
   const at::Tensor left = *(*provider)->FlatGrads(TestBatch());
   const at::Tensor right = *(*provider)->FlatGrads(TrainBatch());
   at::Tensor scores = at::zeros({left.size(0), right.size(0)}, at::kDouble);
-  for (const ParameterBlock& block :
-       ParameterBlocks::Create(*situation.model, structure).blocks()) {
+  const ParameterBlocks blocks =
+      ParameterBlocks::Create(*situation.model, structure);
+  for (const ParameterBlock& block : blocks.blocks()) {
     if (std::find(empty.begin(), empty.end(), block.name) != empty.end()) {
       continue;
     }

@@ -185,17 +185,21 @@ TEST_F(MissingAnswersTest, SomeQueriesDivergeAndTheOthersKeepTheirScores) {
   // The strongest as they are kept, by one run and by shards.
   RunOk(scores + "--batch-size 2 --units loss_change --top-k 2 --out @k.zarr");
   EXPECT_EQ(TopOf("k.zarr", 2), top);
-  for (const char* shard : {"1/2", "0/2"}) {
-    RunOk(absl::StrCat(scores, "--batch-size 2 --units loss_change --top-k 2 ",
-                       "--out @p.zarr --shard ", shard));
+  RunOk(absl::StrCat("fit --batch-size 2 --out @fitted ", kDiverging, kShared));
+  const std::string fitted =
+      "scores --fitted @fitted --model @m.pt --train @train.npz --test "
+      "@test.npz --batch-size 2 ";
+  for (const char* shard : {"2/2", "1/2"}) {
+    RunOk(absl::StrCat(fitted, "--units loss_change --top-k 2 --out @p.zarr ",
+                       "--shard ", shard));
   }
   EXPECT_EQ(TopOf("p.zarr", 2), top);
-  for (const char* shard : {"1/2", "0/2"}) {
-    RunOk(absl::StrCat(scores, "--batch-size 2 --out @q.zarr --shard ", shard));
+  for (const char* shard : {"2/2", "1/2"}) {
+    RunOk(absl::StrCat(fitted, "--out @q.zarr --shard ", shard));
   }
   ExpectRows(ReadZarr(Path("q.zarr")), dense);
   // Found complete.
-  RunOk(scores + "--batch-size 2 --out @q.zarr --resume");
+  RunOk(fitted + "--out @q.zarr --resume");
   INFLUENCE_ASSERT_OK_AND_ASSIGN(
       const ZarrArray indices, ZarrArray::Open(Path("k.zarr/helpful_indices")));
   INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor kept, indices.ReadAll());
@@ -285,8 +289,8 @@ TEST_F(MissingAnswersTest, ABlockWithoutInformationIsNoFailure) {
   module.register_module("h", h);
   module.define(R"(
   def forward(self, x):
-      y = torch.tanh(torch.nn.functional.linear(x, self.a.weight, self.a.bias))
-      return torch.nn.functional.linear(y, self.h.weight, self.h.bias)
+      y = torch.tanh(torch.matmul(x, self.a.weight.t()) + self.a.bias)
+      return torch.matmul(y, self.h.weight.t()) + self.h.bias
 )");
   module.save(Path("m.pt"));
   WriteData("train.npz", Waves({20, 4}, 0.1),
