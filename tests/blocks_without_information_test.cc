@@ -322,6 +322,9 @@ TEST(BlocksWithoutInformationTest, FullStructureAndSecondDerivativesRun) {
     for (const std::string name : {"direct", "cg", "arnoldi"}) {
       for (const Curvature curvature :
            {Curvature::kGeneralizedGaussNewton, Curvature::kHessian}) {
+        // Conjugate gradients have no answer where the Hessian is
+        // negative along a query's gradient.
+        if (name == "cg" && curvature == Curvature::kHessian) continue;
         for (const BlockStructure structure :
              {BlockStructure::kFull, BlockStructure::kLayer}) {
           SCOPED_TRACE(situation.name + ", " + name);
