@@ -74,6 +74,36 @@ void RemoveFolder(const std::string& path) {
   fs::remove_all(path, error);
 }
 
+// The lock on the folder that holds `path`, while this object lives: waits for
+// it. None where there are no locks, or where some other program does not let
+// go of it.
+class FolderAboveLock {
+ public:
+  explicit FolderAboveLock(const std::string& path)
+      : descriptor_(open(ParentFolder(path).c_str(),
+                         O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+    constexpr absl::Duration kPatience = absl::Minutes(1);
+    const absl::Time deadline = absl::Now() + kPatience;
+    while (descriptor_ >= 0 && !Lock(descriptor_, LOCK_EX | LOCK_NB) &&
+           absl::Now() < deadline) {
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+  }
+
+  // A child of fork() may have the descriptor as well.
+  ~FolderAboveLock() {
+    if (descriptor_ < 0) return;
+    Lock(descriptor_, LOCK_UN);
+    close(descriptor_);
+  }
+
+  FolderAboveLock(const FolderAboveLock&) = delete;
+  FolderAboveLock& operator=(const FolderAboveLock&) = delete;
+
+ private:
+  const int descriptor_;
+};
+
 // There is nothing in `folder` but a lock and temporary files.
 bool IsAsGoodAsEmpty(const std::string& folder) {
   std::error_code error;
@@ -136,7 +166,10 @@ absl::StatusOr<std::unique_ptr<FolderWriter>> FolderWriter::Create(
   constexpr int kAttempts = 200;
   for (int attempt = 1; attempt <= kAttempts; ++attempt) {
     bool retry = false;
-    INFLUENCE_RETURN_IF_ERROR(writer->Open(attempt == kAttempts, retry));
+    {
+      const FolderAboveLock lock(writer->path_);
+      INFLUENCE_RETURN_IF_ERROR(writer->Open(attempt == kAttempts, retry));
+    }
     if (!retry) return writer;
     absl::SleepFor(absl::Milliseconds(10));
   }
@@ -180,14 +213,25 @@ absl::Status FolderWriter::CheckTarget() const {
   return absl::OkStatus();
 }
 
-absl::Status FolderWriter::Open(bool last, bool& retry) {
-  if (options_.unfinished == UnfinishedRun::kContinue && !options_.overwrite &&
-      Exists(absl::StrCat(path_, "/", marker_))) {
-    RemoveTraces();
-    const std::lock_guard<std::mutex> lock(mutex_);
-    finished_ = true;
-    return absl::OkStatus();
+bool FolderWriter::FindFinished() {
+  if (options_.unfinished != UnfinishedRun::kContinue || options_.overwrite ||
+      !Exists(absl::StrCat(path_, "/", marker_))) {
+    return false;
   }
+  RemoveTraces();
+  // What this output has replaced, if a crash came then.
+  if (!Exists(absl::StrCat(incomplete_, "/", kLockFile)) &&
+      (Exists(absl::StrCat(incomplete_, "/", marker_)) ||
+       IsAsGoodAsEmpty(incomplete_))) {
+    RemoveFolder(incomplete_);
+  }
+  const std::lock_guard<std::mutex> lock(mutex_);
+  finished_ = true;
+  return true;
+}
+
+absl::Status FolderWriter::Open(bool last, bool& retry) {
+  if (FindFinished()) return absl::OkStatus();
   INFLUENCE_RETURN_IF_ERROR(CheckTarget());
 
   const bool made = mkdir(incomplete_.c_str(), 0777) == 0;
@@ -196,7 +240,6 @@ absl::Status FolderWriter::Open(bool last, bool& retry) {
                        absl::StrCat("a writable folder ", ParentFolder(path_)));
   }
   const std::string lock_path = absl::StrCat(incomplete_, "/", kLockFile);
-  const int operation = (options_.shared ? LOCK_SH : LOCK_EX) | LOCK_NB;
 
   // The lock file is locked before it has its name, so that whoever finds it
   // finds it in use.
@@ -210,23 +253,14 @@ absl::Status FolderWriter::Open(bool last, bool& retry) {
     return fresh.status();
   }
   int descriptor = *fresh;
-  auto close_it = absl::MakeCleanup([&] { close(descriptor); });
+  auto close_it = absl::MakeCleanup([&] {
+    if (descriptor >= 0) close(descriptor);
+  });
   Lock(descriptor, LOCK_EX | LOCK_NB);
   const absl::Status named =
       Rename(temporary_path, lock_path, /*replace=*/false);
   if (named.ok()) {
-    // Nobody was at work here: what is there is the old output, left between
-    // two steps of a Commit(), which has published the new one. Or it is none
-    // of ours.
-    if (!Exists(absl::StrCat(incomplete_, "/", marker_)) &&
-        !IsAsGoodAsEmpty(incomplete_)) {
-      unlink(lock_path.c_str());
-      return absl::AlreadyExistsError(
-          absl::StrCat(incomplete_, ": found a folder without ", marker_,
-                       ", expected nothing: it is used for unfinished output"));
-    }
-    INFLUENCE_RETURN_IF_ERROR(EmptyFolder(incomplete_));
-    if (options_.shared) Lock(descriptor, LOCK_SH | LOCK_NB);
+    INFLUENCE_RETURN_IF_ERROR(SetUpFresh(descriptor, lock_path, retry));
   } else {
     unlink(temporary_path.c_str());
     if (named.code() != absl::StatusCode::kAlreadyExists) {
@@ -237,38 +271,13 @@ absl::Status FolderWriter::Open(bool last, bool& retry) {
     descriptor = open(lock_path.c_str(), O_RDWR | O_CLOEXEC);
     if (descriptor < 0) {
       const int error = errno;
-      std::move(close_it).Cancel();
       retry = error == ENOENT;
       return retry ? absl::OkStatus()
                    : ErrnoStatus(error, lock_path, "a writable file");
     }
-    if (!Lock(descriptor, operation)) {
-      // One that shares as well may be setting the folder up.
-      retry = options_.shared && !last;
-      if (retry) return absl::OkStatus();
-      return absl::FailedPreconditionError(
-          absl::StrCat(path_, ": found another process writing it (", lock_path,
-                       "), expected none"));
-    }
-    if (!IsStillAt(descriptor, lock_path)) {
-      retry = true;
-      return absl::OkStatus();
-    }
-    switch (options_.unfinished) {
-      case UnfinishedRun::kRefuse:
-        return absl::AlreadyExistsError(
-            absl::StrCat(incomplete_,
-                         ": found what an unfinished run has left, expected "
-                         "nothing (or to go on with it, or to replace it)"));
-      case UnfinishedRun::kContinue:
-        // Files of others who share may be in the making.
-        if (!options_.shared) RemoveTemporaryFiles(incomplete_);
-        break;
-      case UnfinishedRun::kDiscard:
-        INFLUENCE_RETURN_IF_ERROR(EmptyFolder(incomplete_));
-        break;
-    }
+    INFLUENCE_RETURN_IF_ERROR(Join(descriptor, lock_path, last, retry));
   }
+  if (retry) return absl::OkStatus();
   SyncFolder(incomplete_);
   SyncFolder(ParentFolder(path_));
   std::move(close_it).Cancel();
@@ -276,12 +285,72 @@ absl::Status FolderWriter::Open(bool last, bool& retry) {
   return absl::OkStatus();
 }
 
+absl::Status FolderWriter::SetUpFresh(int descriptor,
+                                      const std::string& lock_path,
+                                      bool& retry) {
+  // Where steps are not kept apart: another may have published between the look
+  // at the target and the making of the folder.
+  if (absl::Status target = CheckTarget(); !target.ok()) {
+    unlink(lock_path.c_str());
+    rmdir(incomplete_.c_str());
+    retry = options_.unfinished == UnfinishedRun::kContinue;
+    return retry ? absl::OkStatus() : target;
+  }
+  // Nobody was at work here: what is there is the old output, left between
+  // two steps of a Commit(), which has published the new one. Or it is none
+  // of ours.
+  if (!Exists(absl::StrCat(incomplete_, "/", marker_)) &&
+      !IsAsGoodAsEmpty(incomplete_)) {
+    unlink(lock_path.c_str());
+    return absl::AlreadyExistsError(
+        absl::StrCat(incomplete_, ": found a folder without ", marker_,
+                     ", expected nothing: it is used for unfinished output"));
+  }
+  INFLUENCE_RETURN_IF_ERROR(EmptyFolder(incomplete_));
+  if (options_.shared) Lock(descriptor, LOCK_SH | LOCK_NB);
+  return absl::OkStatus();
+}
+
+absl::Status FolderWriter::Join(int descriptor, const std::string& lock_path,
+                                bool last, bool& retry) {
+  const int operation = (options_.shared ? LOCK_SH : LOCK_EX) | LOCK_NB;
+  if (!Lock(descriptor, operation)) {
+    // One that shares as well may be setting the folder up.
+    retry = options_.shared && !last;
+    if (retry) return absl::OkStatus();
+    return absl::FailedPreconditionError(
+        absl::StrCat(path_, ": found another process writing it (", lock_path,
+                     "), expected none"));
+  }
+  if (!IsStillAt(descriptor, lock_path)) {
+    retry = true;
+    return absl::OkStatus();
+  }
+  switch (options_.unfinished) {
+    case UnfinishedRun::kRefuse:
+      return absl::AlreadyExistsError(
+          absl::StrCat(incomplete_,
+                       ": found what an unfinished run has left, expected "
+                       "nothing (or to go on with it, or to replace it)"));
+    case UnfinishedRun::kContinue:
+      // Files of others who share may be in the making.
+      if (!options_.shared) RemoveTemporaryFiles(incomplete_);
+      break;
+    case UnfinishedRun::kDiscard:
+      INFLUENCE_RETURN_IF_ERROR(EmptyFolder(incomplete_));
+      break;
+  }
+  return absl::OkStatus();
+}
+
 FolderWriter::~FolderWriter() {
   if (lock_ < 0) return;
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (!finished_ && !keep_ &&
-      IsStillAt(lock_, absl::StrCat(incomplete_, "/", kLockFile))) {
-    RemoveFolder(incomplete_);
+  if (!finished_ && !keep_) {
+    const FolderAboveLock above(path_);
+    if (IsStillAt(lock_, absl::StrCat(incomplete_, "/", kLockFile))) {
+      RemoveFolder(incomplete_);
+    }
   }
   close(lock_);
 }
@@ -302,11 +371,13 @@ void FolderWriter::set_keep_unfinished(bool keep) {
 
 bool FolderWriter::FinishedByAnother() {
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (!finished_ && options_.shared &&
-      !IsStillAt(lock_, absl::StrCat(incomplete_, "/", kLockFile)) &&
-      Exists(absl::StrCat(path_, "/", marker_))) {
-    finished_ = true;
+  const std::string lock_path = absl::StrCat(incomplete_, "/", kLockFile);
+  if (finished_ || !options_.shared || IsStillAt(lock_, lock_path)) {
+    return finished_;
   }
+  const FolderAboveLock above(path_);  // Not in the middle of publishing.
+  finished_ =
+      !IsStillAt(lock_, lock_path) && Exists(absl::StrCat(path_, "/", marker_));
   return finished_;
 }
 
@@ -327,7 +398,10 @@ absl::Status FolderWriter::Commit(absl::FunctionRef<absl::Status()> seal) {
   INFLUENCE_RETURN_IF_ERROR(seal());
   RemoveTemporaryFiles(incomplete_);
   SyncFolder(incomplete_);
-  INFLUENCE_RETURN_IF_ERROR(Publish());
+  {
+    const FolderAboveLock above(path_);
+    INFLUENCE_RETURN_IF_ERROR(Publish());
+  }
   RemoveTraces();
   SyncFolder(path_);
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -336,6 +410,8 @@ absl::Status FolderWriter::Commit(absl::FunctionRef<absl::Status()> seal) {
 }
 
 void FolderWriter::RemoveTraces() {
+  // Of others who were writing what is there already.
+  RemoveTemporaryFiles(path_);
   RemoveFolder(absl::StrCat(path_, "/", kNotesFolder));
   unlink(absl::StrCat(path_, "/", kCommitFile).c_str());
   unlink(absl::StrCat(path_, "/", kLockFile).c_str());
@@ -359,8 +435,16 @@ absl::StatusOr<std::string> FolderWriter::NotePath(absl::string_view name) {
 
 absl::Status FolderWriter::WriteNote(absl::string_view name,
                                      absl::string_view bytes, bool replace) {
-  INFLUENCE_ASSIGN_OR_RETURN(const std::string path, NotePath(name));
-  return WriteFileAtomically(path, bytes, replace);
+  if (finished()) return NotePath(name).status();
+  const absl::Status status = [&]() -> absl::Status {
+    INFLUENCE_ASSIGN_OR_RETURN(const std::string path, NotePath(name));
+    return WriteFileAtomically(path, bytes, replace);
+  }();
+  if (!status.ok() && status.code() != absl::StatusCode::kAlreadyExists &&
+      FinishedByAnother()) {
+    return absl::OkStatus();
+  }
+  return status;
 }
 
 absl::StatusOr<std::optional<std::string>> FolderWriter::ReadNote(

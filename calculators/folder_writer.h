@@ -17,6 +17,40 @@
 // A lock on the unfinished folder keeps a second process away, or lets several
 // in that have all asked to share; the system releases it with its owner's last
 // breath, whatever it dies of. (On a file system without locks there is none.)
+//
+// The protocol. There are three states:
+//
+//   nothing      neither name, or only "<path>", an output that is complete
+//   unfinished   "<path>.incomplete" with the file .lock in it
+//   left over    "<path>.incomplete" without .lock: a crash came while it was
+//                made, or while the output that it was replaced by took its
+//                name
+//
+// Four steps change the state. Each of them is taken with an exclusive lock on
+// the folder that has both names, so that of any two one comes first:
+//
+//   open      looks for a complete output at "<path>"; only where there is
+//             none, or it is to be replaced, makes "<path>.incomplete" and
+//             .lock, or joins what is there by a lock on .lock. What is left
+//             over is removed.
+//   publish   gives the unfinished folder the name "<path>". Taken only by one
+//             that has joined and holds the lock on the file .commit, and only
+//             while the folder it has joined has the name "<path>.incomplete".
+//   abandon   removes the unfinished folder. Taken only by its single owner.
+//   look      at whether one that shares has published.
+//
+// Hence a writer that starts while another completes is either first, and joins
+// the folder that then becomes the output, or second, and finds the output: it
+// never makes the folder again. Chunks are written without the lock, each under
+// a temporary name first. One that is written before CheckWhole() of the one
+// that publishes is in the output; one that comes later was there already, or
+// the output would not have been whole, and is not written again. A process
+// that is killed releases its locks; what it leaves is one of the three states,
+// temporary files, which the next step removes, or .lock, .commit and notes in
+// a complete output, which the next one that opens it removes.
+//
+// On a file system without locks the steps are not kept apart; a writer then
+// looks once more after it has made the folder, and takes it away again.
 #ifndef INFLUENCE_CALCULATORS_FOLDER_WRITER_H_
 #define INFLUENCE_CALCULATORS_FOLDER_WRITER_H_
 
@@ -93,7 +127,8 @@ class FolderWriter {
   // Makes `bytes` the contents of the note `name`, a name of letters, digits,
   // dots, dashes and underscores; whole or not at all. Without `replace`
   // kAlreadyExists if there is one: of several processes one is the first.
-  // kFailedPrecondition if finished().
+  // kFailedPrecondition if finished(). Nobody needs the note, and it is no
+  // error, where another process that shares commits meanwhile.
   absl::Status WriteNote(absl::string_view name, absl::string_view bytes,
                          bool replace = true);
 
@@ -123,16 +158,29 @@ class FolderWriter {
                FolderWriterOptions options);
 
   // Makes or joins the unfinished folder. Sets `retry` where another process
-  // came between and this is not the last attempt.
+  // came between and this is not the last attempt. With the lock on the folder
+  // above, as what follows but for RemoveTraces().
   absl::Status Open(bool last, bool& retry);
+
+  // Whether there is a complete output that ends the matter; removes what a
+  // crash has left.
+  bool FindFinished();
+
+  // What Open() does with .lock in its hands: its own, fresh one or that of
+  // others. `retry` as of Open().
+  absl::Status SetUpFresh(int descriptor, const std::string& lock_path,
+                          bool& retry);
+  absl::Status Join(int descriptor, const std::string& lock_path, bool last,
+                    bool& retry);
 
   absl::Status CheckTarget() const;
 
   // Puts the folder in the target's place.
   absl::Status Publish();
 
-  // Removes locks and notes from a complete output, where a crash may have left
-  // them. Nothing there is no error, nor is a folder that cannot be written.
+  // Removes locks, notes and temporary files from a complete output, where a
+  // crash may have left them. Nothing there is no error, nor is a folder that
+  // cannot be written.
   void RemoveTraces();
 
   const std::string path_;

@@ -1,10 +1,15 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #include "calculators/folder_writer.h"
 
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
+#include <future>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,6 +18,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "calculators/atomic_file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -308,6 +315,135 @@ TEST_F(FolderWriterTest, SharedRunOutlivesAProcessThatFails) {
   EXPECT_THAT(FolderWriter::Create(path_, "marker", {.shared = true}),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        StartsWith("shared: found")));
+}
+
+// The folder above is locked by the test, as by one that is about to publish:
+// the writer that starts then must wait, and find the output, rather than look,
+// find none, and make the folder again after the other has renamed it.
+TEST_F(FolderWriterTest, OneThatStartsWhileAnotherPublishesFindsTheOutput) {
+  const FolderWriterOptions options = {.unfinished = UnfinishedRun::kContinue,
+                                       .shared = true};
+  fs::create_directories(path_ + ".incomplete");
+  INFLUENCE_ASSERT_OK(
+      WriteFileAtomically(path_ + ".incomplete/marker", "done"));
+  INFLUENCE_ASSERT_OK(WriteFileAtomically(path_ + ".incomplete/.lock", ""));
+  const int above = open(folder_.c_str(), O_RDONLY | O_DIRECTORY);
+  ASSERT_GE(above, 0);
+  ASSERT_EQ(flock(above, LOCK_EX), 0);
+  auto late = std::async(std::launch::async, [&] { return Create(options); });
+  EXPECT_EQ(late.wait_for(std::chrono::milliseconds(200)),
+            std::future_status::timeout);
+  fs::rename(path_ + ".incomplete", path_);
+  ASSERT_EQ(flock(above, LOCK_UN), 0);
+  close(above);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const auto writer, late.get());
+  EXPECT_TRUE(writer->finished());
+  EXPECT_THAT(Names(folder_), ElementsAre("out"));
+  EXPECT_THAT(Names(path_), ElementsAre("marker"));
+}
+
+// One of the writers removes nothing that another has just made, and none of
+// them is left without an answer, wherever they meet.
+TEST_F(FolderWriterTest, ManyProcessesLeaveNothingButTheOutput) {
+  const FolderWriterOptions options = {.unfinished = UnfinishedRun::kContinue,
+                                       .shared = true};
+  constexpr int kRounds = 25;
+  constexpr int kProcesses = 6;
+  for (int round = 0; round < kRounds; ++round) {
+    std::vector<pid_t> children;
+    for (int p = 0; p < kProcesses; ++p) {
+      const pid_t child = fork();
+      if (child == 0) {
+        absl::SleepFor(absl::Microseconds(150 * p * (round % 8)));
+        const auto writer = Create(options);
+        const bool done =
+            writer.ok() && (*writer)
+                               ->Commit([&] {
+                                 return WriteFileAtomically(
+                                     (*writer)->folder() + "/marker", "done");
+                               })
+                               .ok();
+        _exit(done ? 0 : 1);
+      }
+      children.push_back(child);
+    }
+    for (const pid_t child : children) {
+      int status = 0;
+      ASSERT_EQ(waitpid(child, &status, 0), child);
+      EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0)
+          << "round " << round;
+    }
+    ASSERT_THAT(Names(folder_), ElementsAre("out")) << "round " << round;
+    ASSERT_THAT(Names(path_), ElementsAre("marker")) << "round " << round;
+    fs::remove_all(path_);
+  }
+}
+
+// Killed at any moment: the next one completes, and nothing is left beside or
+// within the output.
+TEST_F(FolderWriterTest, NothingIsLeftWhereWritersAreKilled) {
+  Make("old");
+  constexpr int kRounds = 40;
+  for (int round = 0; round < kRounds; ++round) {
+    const bool overwrite = round % 2 == 0;
+    if (!overwrite) fs::remove_all(path_);
+    const FolderWriterOptions options = {.overwrite = overwrite,
+                                         .unfinished = UnfinishedRun::kContinue,
+                                         .shared = round % 4 < 2};
+    const pid_t child = fork();
+    if (child == 0) {
+      const auto writer = Create(options);
+      if (!writer.ok()) _exit(1);
+      WriteFileAtomically((*writer)->folder() + "/a", "1").IgnoreError();
+      (*writer)->WriteNote("plan.json", "{}").IgnoreError();
+      (*writer)
+          ->Commit([&] {
+            return WriteFileAtomically((*writer)->folder() + "/marker", "new");
+          })
+          .IgnoreError();
+      _exit(0);
+    }
+    absl::SleepFor(absl::Microseconds(200 * round));
+    kill(child, SIGKILL);
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    {
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(const auto writer, Create(options));
+      if (!writer->finished()) {
+        INFLUENCE_ASSERT_OK(WriteFileAtomically(writer->folder() + "/a", "1"));
+      }
+      INFLUENCE_ASSERT_OK(writer->Commit([&] {
+        return WriteFileAtomically(writer->folder() + "/marker", "new");
+      }));
+    }
+    ASSERT_EQ(Marker(), "new") << "round " << round;
+    ASSERT_THAT(Names(folder_), ElementsAre("out")) << "round " << round;
+    ASSERT_THAT(Names(path_), UnorderedElementsAre("a", "marker"))
+        << "round " << round;
+  }
+}
+
+TEST_F(FolderWriterTest, RemovesWhatWasReplacedBesideACompleteOutput) {
+  Make("new");
+  fs::create_directories(path_ + ".incomplete/c");
+  INFLUENCE_ASSERT_OK(WriteFileAtomically(path_ + ".incomplete/marker", "old"));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      const auto writer, Create({.unfinished = UnfinishedRun::kContinue}));
+  EXPECT_TRUE(writer->finished());
+  EXPECT_EQ(Marker(), "new");
+  EXPECT_THAT(Names(folder_), ElementsAre("out"));
+}
+
+TEST_F(FolderWriterTest, ALateNoteOfOneThatSharesIsNoError) {
+  const FolderWriterOptions options = {.unfinished = UnfinishedRun::kContinue,
+                                       .shared = true};
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const auto first, Create(options));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const auto second, Create(options));
+  INFLUENCE_ASSERT_OK(first->Commit(
+      [&] { return WriteFileAtomically(first->folder() + "/marker", "new"); }));
+  INFLUENCE_EXPECT_OK(second->WriteNote("solves.0.json", "{}"));
+  EXPECT_THAT(Names(folder_), ElementsAre("out"));
+  EXPECT_THAT(Names(path_), ElementsAre("marker"));
 }
 
 TEST_F(FolderWriterTest, NotesLastUntilTheOutputIsComplete) {

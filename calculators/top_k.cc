@@ -20,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "base/missing_rows.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "base/validators.h"
@@ -37,18 +38,27 @@ absl::Status ValidateOptions(const TopKOptions& options) {
       absl::StrCat("k: found ", options.k, ", expected >= 1"));
 }
 
-// Names the first entry that is not finite, counted from `row` and `column`.
-absl::Status CheckFinite(absl::string_view name, const at::Tensor& scores,
-                         int64_t row, int64_t column) {
-  const at::Tensor finite = at::isfinite(scores);
-  if (finite.all().item<bool>()) return absl::OkStatus();
-  const int64_t at =
-      finite.logical_not().flatten().nonzero()[0][0].item<int64_t>();
-  const int64_t i = at / scores.size(1);
-  const int64_t j = at % scores.size(1);
-  return absl::InvalidArgumentError(
-      absl::StrCat(name, ": found ", scores[i][j].item<double>(), " at (",
-                   row + i, ", ", column + j, "), expected finite numbers"));
+// Of a query without an answer, in what is kept of some tiles.
+constexpr int64_t kMissing = -2;
+
+// The rows without an answer. Names the first entry that is not finite without
+// being one of those, counted from `row` and `column`.
+absl::StatusOr<std::vector<int64_t>> MissingRows(absl::string_view name,
+                                                 const at::Tensor& scores,
+                                                 int64_t row, int64_t column) {
+  absl::StatusOr<std::vector<int64_t>> missing = FindMissingRows(name, scores);
+  if (missing.ok()) return missing;
+  for (int64_t i = 0; i < scores.size(0); ++i) {
+    const at::Tensor finite = at::isfinite(scores[i]);
+    if (finite.all().item<bool>() || scores[i].isnan().all().item<bool>()) {
+      continue;
+    }
+    const int64_t j = finite.logical_not().nonzero()[0][0].item<int64_t>();
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, ": found ", scores[i][j].item<double>(), " at (",
+                     row + i, ", ", column + j, "), expected finite numbers"));
+  }
+  return missing;
 }
 
 absl::Status ValidateMatrix(absl::string_view name, const at::Tensor& scores) {
@@ -66,7 +76,8 @@ TopK::TopK(int64_t num_queries, at::ScalarType dtype,
       dtype_(dtype),
       options_(options),
       largest_(num_queries),
-      smallest_(num_queries) {}
+      smallest_(num_queries),
+      missing_(num_queries, false) {}
 
 absl::StatusOr<TopK> TopK::Create(int64_t num_queries, at::ScalarType dtype,
                                   const TopKOptions& options) {
@@ -99,10 +110,15 @@ void TopK::Offer(const Entry& entry, Heap& heap) const {
 }
 
 template <typename Scalar>
-void TopK::AddRows(int64_t row, int64_t column, const at::Tensor& scores) {
+void TopK::AddRows(int64_t row, int64_t column, const at::Tensor& scores,
+                   const std::vector<int64_t>& missing) {
   const Scalar* values = scores.data_ptr<Scalar>();
   const int64_t num_columns = scores.size(1);
   for (int64_t i = 0; i < scores.size(0); ++i, values += num_columns) {
+    if (std::binary_search(missing.begin(), missing.end(), i)) {
+      missing_[row + i] = true;
+      continue;
+    }
     for (int64_t j = 0; j < num_columns; ++j) {
       const auto value = static_cast<double>(values[j]);
       Offer({value, column + j}, largest_[row + i]);
@@ -125,14 +141,27 @@ absl::Status TopK::Add(int64_t row, int64_t column, const at::Tensor& scores) {
   }
   return CatchTorch("scores", [&]() -> absl::Status {
     const at::Tensor values = scores.detach().contiguous();
-    INFLUENCE_RETURN_IF_ERROR(CheckFinite("scores", values, row, column));
+    INFLUENCE_ASSIGN_OR_RETURN(const std::vector<int64_t> missing,
+                               MissingRows("scores", values, row, column));
+    for (int64_t i = 0; values.size(1) > 0 && i < values.size(0); ++i) {
+      INFLUENCE_RETURN_IF_ERROR(CheckSameAnswer(
+          row + i, std::binary_search(missing.begin(), missing.end(), i)));
+    }
     if (dtype_ == at::kDouble) {
-      AddRows<double>(row, column, values);
+      AddRows<double>(row, column, values, missing);
     } else {
-      AddRows<float>(row, column, values);
+      AddRows<float>(row, column, values, missing);
     }
     return absl::OkStatus();
   });
+}
+
+absl::Status TopK::CheckSameAnswer(int64_t query, bool is_missing) const {
+  const bool has_scores = !largest_[query].empty();
+  if (is_missing ? !has_scores : !missing_[query]) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("scores: found numbers and NaN for query ", query,
+                   ", expected the one or the other"));
 }
 
 void TopK::MergeSide(const at::Tensor& indices, const at::Tensor& scores,
@@ -169,8 +198,17 @@ absl::Status TopK::Merge(const TopKScores& kept) {
                        ", expected ", DtypeName(dtype_)));
     }
   }
-  return CatchTorch("scores", [&] {
+  return CatchTorch("scores", [&]() -> absl::Status {
     const bool positive = options_.positive_helps;
+    const at::Tensor first = kept.helpful_indices.select(1, 0).contiguous();
+    const int64_t* const first_data = first.data_ptr<int64_t>();
+    for (int64_t i = 0; i < num_queries_; ++i) {
+      if (first_data[i] == kNoSample) continue;  // Nothing was given.
+      INFLUENCE_RETURN_IF_ERROR(CheckSameAnswer(i, first_data[i] == kMissing));
+    }
+    for (int64_t i = 0; i < num_queries_; ++i) {
+      if (first_data[i] == kMissing) missing_[i] = true;
+    }
     MergeSide(kept.helpful_indices, kept.helpful_scores, positive ? 1 : -1,
               positive ? largest_ : smallest_);
     MergeSide(kept.harmful_indices, kept.harmful_scores, positive ? -1 : 1,
@@ -180,15 +218,20 @@ absl::Status TopK::Merge(const TopKScores& kept) {
 }
 
 absl::Status TopK::SortSide(const std::vector<Heap>& heaps, double sign,
-                            at::Tensor& indices, at::Tensor& scores) const {
+                            int64_t missing_index, at::Tensor& indices,
+                            at::Tensor& scores) const {
   indices = at::empty({num_queries_, options_.k}, at::TensorOptions(at::kLong));
-  indices.fill_(-1);
+  indices.fill_(kNoSample);
   at::Tensor values =
       at::empty({num_queries_, options_.k}, at::TensorOptions(at::kDouble));
   values.fill_(std::numeric_limits<double>::quiet_NaN());
   auto* const index_data = indices.data_ptr<int64_t>();
   auto* const value_data = values.data_ptr<double>();
   for (int64_t i = 0; i < num_queries_; ++i) {
+    if (missing_[i]) {
+      indices[i].fill_(missing_index);
+      continue;
+    }
     Heap sorted = heaps[i];
     std::sort(sorted.begin(), sorted.end(), IsStronger);
     int64_t e = i * options_.k;
@@ -211,16 +254,20 @@ absl::Status TopK::SortSide(const std::vector<Heap>& heaps, double sign,
   return absl::OkStatus();
 }
 
-absl::StatusOr<TopKScores> TopK::Kept() const {
+absl::StatusOr<TopKScores> TopK::Kept() const { return Sorted(kMissing); }
+
+absl::StatusOr<TopKScores> TopK::Sorted(int64_t missing_index) const {
   return CatchTorch("scores", [&]() -> absl::StatusOr<TopKScores> {
     TopKScores kept;
     const bool positive = options_.positive_helps;
-    INFLUENCE_RETURN_IF_ERROR(SortSide(
-        largest_, 1, positive ? kept.helpful_indices : kept.harmful_indices,
-        positive ? kept.helpful_scores : kept.harmful_scores));
-    INFLUENCE_RETURN_IF_ERROR(SortSide(
-        smallest_, -1, positive ? kept.harmful_indices : kept.helpful_indices,
-        positive ? kept.harmful_scores : kept.helpful_scores));
+    INFLUENCE_RETURN_IF_ERROR(
+        SortSide(largest_, 1, missing_index,
+                 positive ? kept.helpful_indices : kept.harmful_indices,
+                 positive ? kept.helpful_scores : kept.harmful_scores));
+    INFLUENCE_RETURN_IF_ERROR(
+        SortSide(smallest_, -1, missing_index,
+                 positive ? kept.harmful_indices : kept.helpful_indices,
+                 positive ? kept.harmful_scores : kept.helpful_scores));
     return kept;
   });
 }
@@ -228,12 +275,12 @@ absl::StatusOr<TopKScores> TopK::Kept() const {
 absl::StatusOr<TopKScores> TopK::Finish() const {
   for (int64_t i = 0; i < num_queries_; ++i) {
     const auto found = static_cast<int64_t>(largest_[i].size());
-    if (found == options_.k) continue;
+    if (found == options_.k || missing_[i]) continue;
     return absl::FailedPreconditionError(
         absl::StrCat("scores: found ", found, " of query ", i,
                      ", expected at least k = ", options_.k));
   }
-  return Kept();
+  return Sorted(kNoSample);
 }
 
 absl::Status TopKAggregator::Begin(int64_t row_chunks, int64_t column_chunks) {
@@ -289,7 +336,7 @@ absl::Status TopKAggregator::Add(int64_t row, int64_t column,
       CatchTorch("tile", [&]() -> absl::StatusOr<at::Tensor> {
         at::Tensor values = tile.detach();
         if (scale_ != 1) values = values.mul(scale_);
-        INFLUENCE_RETURN_IF_ERROR(CheckFinite("tile", values, 0, 0));
+        INFLUENCE_RETURN_IF_ERROR(MissingRows("tile", values, 0, 0).status());
         return values;
       }));
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -405,6 +452,7 @@ absl::StatusOr<TopKScores> TopKAggregator::Finish() {
            {&kept.helpful_indices, &kept.harmful_indices}) {
         auto* const data = indices->data_ptr<int64_t>();
         for (int64_t e = 0; e < indices->numel(); ++e) {
+          if (data[e] == kNoSample) continue;
           data[e] = begins[data[e] >> kColumnBits] + (data[e] & kColumnMask);
         }
       }

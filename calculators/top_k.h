@@ -14,6 +14,9 @@
 // each, whatever the signs of the scores are. Of equal scores the one with the
 // smaller train index comes first, so that the result depends neither on the
 // tiles nor on their order.
+//
+// A query that has no answer, whose scores are all NaN (missing_rows.h), ranks
+// nothing: its entries are index -1 and score NaN.
 #ifndef INFLUENCE_CALCULATORS_TOP_K_H_
 #define INFLUENCE_CALCULATORS_TOP_K_H_
 
@@ -38,11 +41,14 @@ struct TopKOptions {
 // Strongest first. The scores have the dtype and the units of those that were
 // given.
 struct TopKScores {
-  at::Tensor helpful_indices;  // int64 [M, K], in [0, N).
+  at::Tensor helpful_indices;  // int64 [M, K], in [0, N), or kNoSample.
   at::Tensor helpful_scores;   // [M, K]
-  at::Tensor harmful_indices;  // int64 [M, K], in [0, N).
+  at::Tensor harmful_indices;  // int64 [M, K], in [0, N), or kNoSample.
   at::Tensor harmful_scores;   // [M, K]
 };
+
+// The index beside a score that is NaN.
+inline constexpr int64_t kNoSample = -1;
 
 // What is kept of tiles so far: 32 bytes for each of the M * K entries. Tiles
 // may be of any extent and come in any order. Not thread-safe: threads and
@@ -62,7 +68,8 @@ class TopK {
   // column, column + 1, ...; each pair once. Costs a comparison an entry, and
   // log(K) for each that is kept. kInvalidArgument, and nothing is taken, if
   // they are not of dtype(), reach beyond M, or one of them is not finite,
-  // which is named.
+  // which is named; but a row of nothing but NaN says that the query has no
+  // answer, if all its rows say so.
   absl::Status Add(int64_t row, int64_t column, const at::Tensor& scores);
 
   // Takes what another has kept of other training samples. kInvalidArgument
@@ -70,12 +77,13 @@ class TopK {
   absl::Status Merge(const TopKScores& kept);
 
   // What there is: index -1 and score NaN after the last entry of a query that
-  // has been given fewer than K scores. kFailedPrecondition, naming both, if a
+  // has been given fewer than K scores; index -2 and score NaN in all entries
+  // of one that has no answer. kFailedPrecondition, naming both, if a
   // query was given the score of one training sample twice.
   absl::StatusOr<TopKScores> Kept() const;
 
-  // As Kept(), when all tiles are in. kFailedPrecondition if a query has fewer
-  // than K scores.
+  // As Kept(), when all tiles are in, and kNoSample for queries that have no
+  // answer. kFailedPrecondition if another has fewer than K scores.
   absl::StatusOr<TopKScores> Finish() const;
 
  private:
@@ -92,19 +100,28 @@ class TopK {
   void Offer(const Entry& entry, Heap& heap) const;
 
   template <typename Scalar>
-  void AddRows(int64_t row, int64_t column, const at::Tensor& scores);
+  void AddRows(int64_t row, int64_t column, const at::Tensor& scores,
+               const std::vector<int64_t>& missing);
+
+  // kInvalidArgument if a query has an answer in one place and none in another.
+  absl::Status CheckSameAnswer(int64_t query, bool is_missing) const;
+
+  // Kept() with this index where a query has no answer.
+  absl::StatusOr<TopKScores> Sorted(int64_t missing_index) const;
 
   // Merges one of the two sides, whose strength is `sign` times the score.
   void MergeSide(const at::Tensor& indices, const at::Tensor& scores,
                  double sign, std::vector<Heap>& heaps) const;
   absl::Status SortSide(const std::vector<Heap>& heaps, double sign,
-                        at::Tensor& indices, at::Tensor& scores) const;
+                        int64_t missing_index, at::Tensor& indices,
+                        at::Tensor& scores) const;
 
   int64_t num_queries_;
   at::ScalarType dtype_;
   TopKOptions options_;
   std::vector<Heap> largest_;   // By query; strength = score.
   std::vector<Heap> smallest_;  // By query; strength = -score.
+  std::vector<bool> missing_;   // By query: it has no answer.
 };
 
 // The same for the tiles of a NestedLazyChunkSequence. Memory as of TopK, and a

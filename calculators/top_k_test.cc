@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "ATen/core/Tensor.h"
+#include "ATen/ops/cat.h"
 #include "ATen/ops/empty.h"
 #include "ATen/ops/zeros.h"
 #include "absl/status/status.h"
@@ -180,6 +181,47 @@ TEST(TopKTest, TooFewScoresAreAnError) {
                                  "3")));
 }
 
+// Query 1 of three has no answer; what there is comes in parts.
+TEST(TopKTest, AQueryWithoutAnAnswerRanksNothing) {
+  const at::Tensor scores = RandomScores(3, 9);
+  scores[1].fill_(kNan);
+  const TopKOptions options = {.k = 2};
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(TopK whole,
+                                 TopK::Create(3, at::kFloat, options));
+  // A part without samples knows of no query.
+  for (const auto& [begin, end] : std::vector<std::pair<int64_t, int64_t>>{
+           {0, 1}, {1, 6}, {6, 6}, {6, 9}}) {
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(TopK part,
+                                   TopK::Create(3, at::kFloat, options));
+    INFLUENCE_ASSERT_OK(
+        part.Add(0, begin, scores.narrow(1, begin, end - begin)));
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(const TopKScores kept, part.Kept());
+    INFLUENCE_ASSERT_OK(whole.Merge(kept));
+  }
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const TopKScores found, whole.Finish());
+  EXPECT_TRUE(found.helpful_indices[1].eq(kNoSample).all().item<bool>());
+  EXPECT_TRUE(found.harmful_indices[1].eq(kNoSample).all().item<bool>());
+  EXPECT_TRUE(found.helpful_scores[1].isnan().all().item<bool>());
+  EXPECT_TRUE(found.harmful_scores[1].isnan().all().item<bool>());
+  const TopKScores expected = SortedScores(
+      at::cat({scores.narrow(0, 0, 1), scores.narrow(0, 2, 1)}), options);
+  for (const int64_t row : {0, 1}) {
+    EXPECT_TRUE(
+        found.helpful_indices[2 * row].equal(expected.helpful_indices[row]));
+    EXPECT_TRUE(
+        found.harmful_scores[2 * row].equal(expected.harmful_scores[row]));
+  }
+  // Numbers for a query that has none before, and the reverse.
+  EXPECT_THAT(whole.Add(1, 9, RandomScores(1, 2)),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("numbers and NaN for query 1")));
+  const at::Tensor none = RandomScores(1, 2);
+  none.fill_(kNan);
+  EXPECT_THAT(whole.Add(0, 9, none),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("numbers and NaN for query 0")));
+}
+
 TEST(TopKTest, RefusesWhatDoesNotFitAndTakesNothingOfIt) {
   INFLUENCE_ASSERT_OK_AND_ASSIGN(TopK top,
                                  TopK::Create(2, at::kFloat, {.k = 1}));
@@ -306,6 +348,23 @@ TEST(TopKAggregatorTest, PartsOfOtherTilesMergeIntoTheWhole) {
   EXPECT_THAT(third.Merge(first),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        HasSubstr("in both, expected it in one")));
+}
+
+TEST(TopKAggregatorTest, AQueryWithoutAnAnswerRanksNothing) {
+  const at::Tensor scores = RandomScores(4, 6);
+  scores[3].fill_(kNan);
+  TopKAggregator aggregator({.k = 2}, 0.5);
+  INFLUENCE_ASSERT_OK(aggregator.Begin(2, 2));
+  for (const int64_t tile : {3, 0, 1, 2}) {
+    INFLUENCE_ASSERT_OK(aggregator.Add(
+        tile / 2, tile % 2,
+        scores.narrow(0, tile / 2 * 2, 2).narrow(1, tile % 2 * 3, 3)));
+  }
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const TopKScores found, aggregator.Finish());
+  EXPECT_TRUE(found.helpful_indices[3].eq(kNoSample).all().item<bool>());
+  EXPECT_TRUE(found.harmful_scores[3].isnan().all().item<bool>());
+  EXPECT_TRUE(found.helpful_indices.narrow(0, 0, 3).ge(0).all().item<bool>());
+  EXPECT_FALSE(found.helpful_scores.narrow(0, 0, 3).isnan().any().item<bool>());
 }
 
 TEST(TopKAggregatorTest, RefusesWhatDoesNotFit) {

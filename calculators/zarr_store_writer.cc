@@ -162,6 +162,9 @@ absl::Status ZarrArrayWriter::WriteChunk(absl::Span<const int64_t> index,
     return absl::FailedPreconditionError(absl::StrCat(
         path, ": found the store complete already, expected no more writes"));
   }
+  // One that shares may have completed the store, with this chunk: nothing more
+  // is written by its former name, which another run may have taken.
+  if (folder_->FinishedByAnother()) return absl::OkStatus();
   INFLUENCE_ASSIGN_OR_RETURN(const std::string bytes,
                              EncodeZarrChunk(path, metadata_, values));
   absl::Status status = MakeFolders(path);

@@ -4,12 +4,14 @@
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
+#include "ATen/ops/cat.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -65,10 +67,15 @@ absl::Status CheckData(const ScoreFile& scores, const std::string& path,
       num_expected, " samples of fingerprint ", expected.substr(0, 12)));
 }
 
-// The range of a row's scores, of which `a` and `b` hold the ends.
-std::pair<double, double> RangeOf(const at::Tensor& a, const at::Tensor& b) {
-  return {std::min(a.min().item<double>(), b.min().item<double>()),
-          std::max(a.max().item<double>(), b.max().item<double>())};
+// The range of scores, of which `a` and `b` hold the ends; nothing if they are
+// all NaN.
+std::optional<std::pair<double, double>> RangeOf(const at::Tensor& a,
+                                                 const at::Tensor& b) {
+  const at::Tensor all = at::cat({a.flatten(), b.flatten()});
+  const at::Tensor numbers = all.masked_select(all.isnan().logical_not());
+  if (numbers.numel() == 0) return std::nullopt;
+  return std::make_pair(numbers.min().item<double>(),
+                        numbers.max().item<double>());
 }
 
 // Fills in the distributions of the page and of its queries. `top`: of largest
@@ -76,20 +83,23 @@ std::pair<double, double> RangeOf(const at::Tensor& a, const at::Tensor& b) {
 absl::Status AddDistributions(const ScoreFile& scores, const TopKScores& top,
                               Console& console, ReportPage& page) {
   const auto num_queries = static_cast<int64_t>(page.queries.size());
-  const auto [low, high] = RangeOf(top.helpful_scores, top.harmful_scores);
-  INFLUENCE_ASSIGN_OR_RETURN(page.distribution,
-                             Histogram::Create(low, high, kBins));
+  const auto range = RangeOf(top.helpful_scores, top.harmful_scores);
+  if (!range.has_value()) return absl::OkStatus();
+  INFLUENCE_ASSIGN_OR_RETURN(
+      page.distribution, Histogram::Create(range->first, range->second, kBins));
   for (int64_t i = 0; i < num_queries; ++i) {
-    const auto [least, most] =
-        RangeOf(top.helpful_scores[i], top.harmful_scores[i]);
-    INFLUENCE_ASSIGN_OR_RETURN(page.queries[i].distribution,
-                               Histogram::Create(least, most, kQueryBins));
+    const auto of_query = RangeOf(top.helpful_scores[i], top.harmful_scores[i]);
+    if (!of_query.has_value()) continue;
+    INFLUENCE_ASSIGN_OR_RETURN(
+        page.queries[i].distribution,
+        Histogram::Create(of_query->first, of_query->second, kQueryBins));
   }
   return scores.ForEachTile(
       num_queries,
       [&](int64_t row, const at::Tensor& tile) -> absl::Status {
-        INFLUENCE_RETURN_IF_ERROR(page.distribution->Add(tile));
         for (int64_t i = 0; i < tile.size(0); ++i) {
+          if (!page.queries[row + i].has_answer) continue;
+          INFLUENCE_RETURN_IF_ERROR(page.distribution->Add(tile[i]));
           INFLUENCE_RETURN_IF_ERROR(
               page.queries[row + i].distribution->Add(tile[i]));
         }
@@ -116,8 +126,9 @@ class Samples {
       for (const at::Tensor* indices :
            {&top.helpful_indices, &top.harmful_indices}) {
         for (int64_t e = 0; e < indices->size(1); ++e) {
-          INFLUENCE_RETURN_IF_ERROR(
-              Include(*train_, (*indices)[i][e].item<int64_t>()));
+          const int64_t sample = (*indices)[i][e].item<int64_t>();
+          if (sample == kNoSample) continue;
+          INFLUENCE_RETURN_IF_ERROR(Include(*train_, sample));
         }
       }
     }
@@ -221,6 +232,8 @@ absl::Status RunReport(const ReportOptions& options, Console& console) {
     for (int64_t i = 0; i < num_queries; ++i) {
       PageQuery& query = page.queries[i];
       INFLUENCE_ASSIGN_OR_RETURN(query.query, samples.Query(i));
+      query.has_answer = top.helpful_indices[i][0].item<int64_t>() != kNoSample;
+      if (!query.has_answer) continue;
       INFLUENCE_ASSIGN_OR_RETURN(
           query.helpful,
           SideOf(samples, top.helpful_indices[i], top.helpful_scores[i]));

@@ -392,10 +392,16 @@ class Writer {
           "</figcaption>\n</figure>\n");
     }
     html_ += "</div>\n<div>\n";
-    INFLUENCE_RETURN_IF_ERROR(
-        AddSamples("Most helpful", "helps", query.helpful));
-    INFLUENCE_RETURN_IF_ERROR(
-        AddSamples("Most harmful", "harms", query.harmful));
+    if (query.has_answer) {
+      INFLUENCE_RETURN_IF_ERROR(
+          AddSamples("Most helpful", "helps", query.helpful));
+      INFLUENCE_RETURN_IF_ERROR(
+          AddSamples("Most harmful", "harms", query.harmful));
+    } else {
+      html_ +=
+          "<p class=\"soft\">No answer: the solve for this query has failed, "
+          "so it has no scores.</p>\n";
+    }
     html_ += "</div>\n</article>\n";
     return absl::OkStatus();
   }

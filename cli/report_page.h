@@ -32,6 +32,7 @@ struct PageScore {
 
 struct PageQuery {
   PageSample query;
+  bool has_answer = true;          // Else there are no scores.
   std::vector<PageScore> helpful;  // Strongest first.
   std::vector<PageScore> harmful;
   std::optional<Histogram> distribution;  // Of the scores of this query.

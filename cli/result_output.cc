@@ -22,6 +22,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "base/communicator.h"
+#include "base/missing_rows.h"
 #include "base/status_macros.h"
 #include "base/validators.h"
 #include "calculators/npy_file.h"
@@ -184,7 +185,7 @@ bool ResultOutput::HasTile(size_t array,
 
 absl::Status ResultOutput::Write(size_t array, absl::Span<const int64_t> begin,
                                  const at::Tensor& values, double scale) {
-  INFLUENCE_RETURN_IF_ERROR(ValidateFinite("result", values));
+  INFLUENCE_RETURN_IF_ERROR(CheckValues(begin[0], values));
   const at::Tensor scaled = scale == 1 ? values : values.mul(scale);
   if (store_ != nullptr) {
     INFLUENCE_RETURN_IF_ERROR(writers_[array]->Write(begin, scaled));
@@ -193,6 +194,32 @@ absl::Status ResultOutput::Write(size_t array, absl::Span<const int64_t> begin,
   }
   if (begin.size() == 1) return npy_->WriteRows(begin[0], scaled);
   return npy_->WriteTile(begin[0], begin[1], scaled);
+}
+
+absl::Status ResultOutput::CheckValues(int64_t row,
+                                       const at::Tensor& values) const {
+  INFLUENCE_ASSIGN_OR_RETURN(const std::vector<int64_t> missing,
+                             FindMissingRows("result", values));
+  if (missing.empty()) return absl::OkStatus();
+  const int64_t part_size = arrays_[0].tile[0];
+  const int64_t part = row / part_size;
+  std::vector<int64_t> expected;  // In any block.
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (const auto kept = solves_.find(part); kept != solves_.end()) {
+      expected = QueriesWithoutAnswer(kept->second);
+    }
+  }
+  for (const int64_t i : missing) {
+    if (std::binary_search(expected.begin(), expected.end(),
+                           row - part * part_size + i)) {
+      continue;
+    }
+    return absl::InvalidArgumentError(
+        absl::StrCat("result: found NaN throughout row ", row + i,
+                     ", expected numbers: its solve has not failed"));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status ResultOutput::KeepSolves(

@@ -78,11 +78,17 @@ class ResultOutput {
   bool HasTile(size_t array, absl::Span<const int64_t> begin) const;
 
   // Writes `scale` times `values` at `begin` of array number `array`; a tile,
-  // or what is left of one at the array's end. kInvalidArgument, naming the
-  // entry, if one of `values` is not finite. From the first tile of a store on
+  // or what is left of one at the array's end. kInvalidArgument as of
+  // CheckValues(). From the first tile of a store on
   // an unfinished run leaves what it has done.
   absl::Status Write(size_t array, absl::Span<const int64_t> begin,
                      const at::Tensor& values, double scale = 1);
+
+  // `values` belong to the queries (or samples) from `row` on, one a row.
+  // kInvalidArgument, naming the entry, if one of them is not finite; but rows
+  // of nothing but NaN are those of queries that KeepSolves() has said to have
+  // no answer.
+  absl::Status CheckValues(int64_t row, const at::Tensor& values) const;
 
   // Keeps how the queries (or samples) of part `part` were solved for, beside
   // the unfinished store, so that who goes on with it knows. Before the part's

@@ -144,6 +144,32 @@ TEST_F(ResultOutputTest, NothingIsLeftOfAFileThatIsNotCommitted) {
   EXPECT_THAT(Files(), IsEmpty());
 }
 
+TEST_F(ResultOutputTest, TakesNanOnlyWhereASolveHasFailed) {
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<ResultOutput> output,
+                                 Create(Options("s.zarr")));
+  const at::Tensor tile = values_.slice(0, 0, 3).clone();
+  tile[1].fill_(std::numeric_limits<double>::quiet_NaN());
+  EXPECT_THAT(output->Write(0, {0, 0}, tile),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("NaN throughout row 1")));
+  INFLUENCE_ASSERT_OK(
+      output->KeepSolves(0, {{"all",
+                              {{SolveOutcome::kConverged, 7, 0.5},
+                               {SolveOutcome::kDiverged, 7, 1},
+                               {SolveOutcome::kConverged, 7, 0.5}}}}));
+  INFLUENCE_EXPECT_OK(output->Write(0, {0, 0}, tile));
+  tile[0].fill_(std::numeric_limits<double>::quiet_NaN());
+  EXPECT_THAT(output->Write(0, {0, 0}, tile),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("NaN throughout row 0")));
+  // Of a part that has said nothing.
+  const at::Tensor last = values_.slice(0, 3, 5).clone();
+  last[1].fill_(std::numeric_limits<double>::quiet_NaN());
+  EXPECT_THAT(output->Write(0, {3, 0}, last),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("NaN throughout row 4")));
+}
+
 TEST_F(ResultOutputTest, ResumingGoesOnWithTheTilesThatAreThere) {
   {
     INFLUENCE_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<ResultOutput> output,

@@ -37,6 +37,7 @@ using Json = nlohmann::ordered_json;
 
 // More blocks than this are summed up in the text.
 constexpr size_t kMaxListedBlocks = 8;
+constexpr size_t kMaxListedQueries = 8;
 
 // "0.00123", or "fc1 0.001, fc2 0.002", or "0.001 to 0.2 in 12 blocks".
 std::string RegularizationText(const std::vector<BlockReport>& blocks) {
@@ -108,7 +109,7 @@ void AddBlockLines(const FitSummary& fit, std::vector<std::string>& lines) {
 
 // How the right-hand sides were solved for, and a warning for those that were
 // not.
-void AddSolveLines(const std::vector<BlockSolveReports>& solves,
+void AddSolveLines(const std::vector<BlockSolveReports>& solves, bool is_self,
                    std::vector<std::string>& lines) {
   if (solves.empty()) return;
   std::map<SolveOutcome, int64_t> counts;
@@ -152,6 +153,21 @@ void AddSolveLines(const std::vector<BlockSolveReports>& solves,
         "warning: ", diverged, " of ", total,
         " right-hand sides diverged (a larger --scale or --regularization "
         "avoids it)"));
+  }
+  if (const std::vector<int64_t> failed = QueriesWithoutAnswer(solves);
+      !failed.empty()) {
+    const auto num_queries = std::max_element(
+        solves.begin(), solves.end(),
+        [](const BlockSolveReports& a, const BlockSolveReports& b) {
+          return a.reports.size() < b.reports.size();
+        });
+    const size_t listed = std::min(failed.size(), kMaxListedQueries);
+    lines.push_back(absl::StrCat(
+        "warning: no answer for ", failed.size(), " of ",
+        num_queries->reports.size(), is_self ? " samples: " : " queries: ",
+        absl::StrJoin(failed.begin(), failed.begin() + listed, ", "),
+        failed.size() > listed ? ", ..." : "",
+        "; the result has NaN there, which ranks nothing"));
   }
   const int64_t unfinished =
       counts[SolveOutcome::kIterationLimit] + counts[SolveOutcome::kStagnated];
@@ -291,7 +307,7 @@ std::vector<std::string> SummaryLines(const ResultSummary& summary) {
   }
   lines.push_back(MethodLine(summary.fit));
   AddBlockLines(summary.fit, lines);
-  AddSolveLines(summary.solves, lines);
+  AddSolveLines(summary.solves, summary.kind == "self", lines);
   return lines;
 }
 
@@ -303,6 +319,7 @@ std::string SummaryJson(const ResultSummary& summary) {
   json["blocks"] = BlocksJson(summary.fit.blocks);
   if (!summary.solves.empty()) {
     json["solves"] = SolveReportsJson(summary.solves);
+    json["without_answer"] = QueriesWithoutAnswer(summary.solves);
   }
   json["covered_share"] = summary.fit.covered_share;
   if (summary.shard.has_value()) {
@@ -337,6 +354,7 @@ Json ResultAttributes(const ResultSummary& summary) {
   if (!summary.array_blocks.empty()) json["blocks"] = summary.array_blocks;
   if (!summary.solves.empty()) {
     json["solves"] = SolveReportsJson(summary.solves);
+    json["without_answer"] = QueriesWithoutAnswer(summary.solves);
   }
   json["fingerprints"] = Json::object();
   for (const auto& [role, fingerprint] : summary.fingerprints) {

@@ -145,7 +145,10 @@ TEST(ResultSummaryTest, SolvesThatMissedAreCountedAndWarnedOf) {
             HasSubstr("warning: 2 of 6 right-hand sides met negative "
                       "curvature"),
             HasSubstr("warning: 1 of 6 right-hand sides diverged"),
-            HasSubstr("warning: 1 of 6 right-hand sides missed")));
+            HasSubstr("warning: 1 of 6 right-hand sides missed"),
+            HasSubstr("warning: no answer for 1 of 3 queries: 2; ")));
+  EXPECT_EQ(ResultAttributes(summary)["without_answer"],
+            nlohmann::ordered_json({2}));
   const auto json = ResultAttributes(summary)["solves"]["fc1"];
   EXPECT_EQ(json["outcomes"][1], "negative_curvature");
   EXPECT_EQ(json["iterations"][2], 50);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "ATen/core/Tensor.h"
+#include "ATen/ops/where.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -137,17 +138,21 @@ absl::Status ScoreFile::OpenTopK(const ZarrGroup& group) {
 
 absl::StatusOr<TopKScores> ScoreFile::ReadTopK(int64_t num_queries) const {
   TopKScores top;
+  at::Tensor missing;  // bool [num_queries]
   at::Tensor* const tensors[] = {&top.helpful_indices, &top.helpful_scores,
                                  &top.harmful_indices, &top.harmful_scores};
   for (size_t a = 0; a < top_.size(); ++a) {
     INFLUENCE_ASSIGN_OR_RETURN(*tensors[a], top_[a].ReadRows(0, num_queries));
-    const bool sound = tensors[a]->scalar_type() == at::kLong
-                           ? tensors[a]
-                                 ->ge(0)
-                                 .logical_and(tensors[a]->lt(num_train_))
-                                 .all()
-                                 .item<bool>()
-                           : tensors[a]->isfinite().all().item<bool>();
+    if (a == 0) missing = tensors[a]->eq(kNoSample).all(1);
+    // A query without an answer has none in all four arrays.
+    const at::Tensor entries = *tensors[a];
+    const bool is_index = entries.scalar_type() == at::kLong;
+    const at::Tensor none = is_index ? entries.eq(kNoSample) : entries.isnan();
+    const at::Tensor some =
+        is_index ? entries.ge(0).logical_and(entries.lt(num_train_))
+                 : entries.isfinite();
+    const bool sound =
+        at::where(missing.unsqueeze(1), none, some).all().item<bool>();
     if (!sound) {
       return Damaged(top_[a].folder(), "an entry out of range",
                      tensors[a]->scalar_type() == at::kLong

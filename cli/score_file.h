@@ -56,7 +56,8 @@ class ScoreFile {
   std::string Text(const std::string& attribute) const;
   std::string Fingerprint(const std::string& role) const;
 
-  // The k strongest of queries [0, num_queries), 1 <= k <= largest_k(). Reads
+  // The k strongest of queries [0, num_queries), 1 <= k <= largest_k(); of a
+  // query without an answer kNoSample and NaN. Reads
   // chunk by chunk: memory is a chunk and the result. kDataLoss, naming the
   // file, if a chunk is missing or damaged or holds what no score is.
   // `progress` (may be null): a step a chunk.
@@ -64,7 +65,8 @@ class ScoreFile {
                                  ProgressReporter* progress = nullptr) const;
 
   // Calls `function` with all scores that are kept of queries [0, num_queries),
-  // as tiles [m, n] of the queries from `row` on, each score once. Memory and
+  // as tiles [m, n] of the queries from `row` on, each score once; NaN for
+  // queries without an answer. Memory and
   // errors as Top()'s, or the first error of `function`.
   using TileFunction =
       absl::FunctionRef<absl::Status(int64_t row, const at::Tensor& scores)>;

@@ -195,16 +195,23 @@ QueryGroups GroupsOfFactors(std::shared_ptr<const ComposableInfluence> model,
 
 QueryGroups StoredFactors(std::shared_ptr<const ComposableInfluence> model,
                           ReadRowsFunction read, int64_t num_queries,
-                          int64_t size) {
+                          int64_t size, std::vector<BlockSolveReports> solves) {
   return {(num_queries + size - 1) / size,
-          [model = std::move(model), read = std::move(read), num_queries,
-           size](int64_t group)
+          [model = std::move(model), read = std::move(read), num_queries, size,
+           solves = std::move(solves)](int64_t group)
               -> absl::StatusOr<std::unique_ptr<const PreparedQueries>> {
-            INFLUENCE_ASSIGN_OR_RETURN(
-                at::Tensor factors,
-                read(group * size, std::min((group + 1) * size, num_queries)));
+            const int64_t begin = group * size;
+            const int64_t end = std::min(begin + size, num_queries);
+            INFLUENCE_ASSIGN_OR_RETURN(at::Tensor factors, read(begin, end));
+            Reports reports;
+            for (const BlockSolveReports& of_block : solves) {
+              if (static_cast<int64_t>(of_block.reports.size()) < end) continue;
+              reports.push_back({of_block.block,
+                                 {of_block.reports.begin() + begin,
+                                  of_block.reports.begin() + end}});
+            }
             return std::make_unique<const FactorQueries>(
-                model, std::move(factors), std::vector<BlockSolveReports>());
+                model, std::move(factors), std::move(reports));
           }};
 }
 
@@ -327,10 +334,8 @@ absl::Status ForEachSharedScoreTile(const QueryGroups& queries,
     INFLUENCE_ASSIGN_OR_RETURN(
         const std::unique_ptr<const PreparedQueries> prepared,
         queries.prepare(group));
-    if (job.rank() == 0) {
-      INFLUENCE_RETURN_IF_ERROR(
-          sink.Prepared(group, prepared->solve_reports()));
-    }
+    // On every rank: each must know which queries have no answer.
+    INFLUENCE_RETURN_IF_ERROR(sink.Prepared(group, prepared->solve_reports()));
     INFLUENCE_ASSIGN_OR_RETURN(
         const std::unique_ptr<DistributedTileSchedule> schedule,
         DistributedTileSchedule::Create(job, columns));

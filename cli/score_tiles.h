@@ -51,11 +51,13 @@ QueryGroups GroupsOfFactors(std::shared_ptr<const ComposableInfluence> model,
                             int64_t size, Communicator* job = nullptr);
 
 // Queries whose factors [M, P] are at hand; `read` gives rows [begin, end).
+// solves: how all of them were solved for, by block, as far as it is known.
 using ReadRowsFunction =
     std::function<absl::StatusOr<at::Tensor>(int64_t begin, int64_t end)>;
 QueryGroups StoredFactors(std::shared_ptr<const ComposableInfluence> model,
                           ReadRowsFunction read, int64_t num_queries,
-                          int64_t size);
+                          int64_t size,
+                          std::vector<BlockSolveReports> solves = {});
 
 // Which scores: one array for each of `inputs`, or for each of these one for
 // each of `blocks`.
@@ -111,7 +113,7 @@ absl::Status ForEachScoreTile(const QueryGroups& queries,
 // The same by the ranks of `job`, group after group: all ranks prepare a group
 // (GroupsOfFactors()), then each takes tiles of it as it is ready. For queries
 // that are worth solving for together, and once. Collective; what the sink of
-// the first rank wants is done, and Prepared() is called there alone.
+// the first rank wants is done; Prepared() is called on each.
 absl::Status ForEachSharedScoreTile(const QueryGroups& queries,
                                     const BatchSequence& train,
                                     const ScoreArrays& arrays,

@@ -323,7 +323,7 @@ absl::StatusOr<QueryGroups> QueriesOf(
     const std::shared_ptr<const ComposableInfluence>& influence) {
   if (run.factors.has_value()) {
     return StoredFactors(influence, run.factors->reader(), run.num_queries(),
-                         plan.queries_per_pass);
+                         plan.queries_per_pass, run.factors->solves());
   }
   INFLUENCE_ASSIGN_OR_RETURN(
       const std::shared_ptr<const DataSet> test,

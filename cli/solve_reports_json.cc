@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "base/missing_rows.h"
 #include "influence/prepared_queries.h"
 #include "nlohmann/json.hpp"
 #include "operators/solve_report.h"
@@ -82,6 +83,15 @@ std::vector<BlockSolveReports> ParseSolveReports(const Json& json) {
     reports.push_back(std::move(of_block));
   }
   return reports;
+}
+
+std::vector<int64_t> QueriesWithoutAnswer(
+    const std::vector<BlockSolveReports>& reports) {
+  std::vector<int64_t> missing;
+  for (const BlockSolveReports& of_block : reports) {
+    missing = UnionOfRows(missing, RowsWithoutAnswer(of_block.reports));
+  }
+  return missing;
 }
 
 void AppendReports(const std::vector<BlockSolveReports>& more,

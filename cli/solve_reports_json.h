@@ -7,6 +7,7 @@
 #ifndef INFLUENCE_CLI_SOLVE_REPORTS_JSON_H_
 #define INFLUENCE_CLI_SOLVE_REPORTS_JSON_H_
 
+#include <cstdint>
 #include <vector>
 
 #include "influence/prepared_queries.h"
@@ -22,6 +23,10 @@ nlohmann::ordered_json SolveReportsJson(
 // The reverse, null becoming not-a-number. Of a damaged one, what can be read.
 std::vector<BlockSolveReports> ParseSolveReports(
     const nlohmann::ordered_json& json);
+
+// The numbers, rising, of the queries that have no answer in some block.
+std::vector<int64_t> QueriesWithoutAnswer(
+    const std::vector<BlockSolveReports>& reports);
 
 // Appends the reports of further queries, block by block.
 void AppendReports(const std::vector<BlockSolveReports>& more,

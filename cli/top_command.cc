@@ -54,9 +54,10 @@ struct Side {
 // To be read; JSON has all digits.
 std::string ScoreText(double score) { return absl::StrFormat("%.6g", score); }
 
+// Nothing of a query without an answer.
 Json SideJson(const Side& side, int64_t begin, int64_t end) {
   Json json = Json::array();
-  for (int64_t e = begin; e < end; ++e) {
+  for (int64_t e = begin; e < end && side.indices[e] != kNoSample; ++e) {
     json.push_back({{"train", side.indices[e]}, {"score", side.scores[e]}});
   }
   return json;
@@ -66,6 +67,7 @@ Json SideJson(const Side& side, int64_t begin, int64_t end) {
 struct Widths {
   explicit Widths(const Side& side) {
     for (size_t e = 0; e < side.indices.size(); ++e) {
+      if (side.indices[e] == kNoSample) continue;
       train = std::max(train, absl::StrCat(side.indices[e]).size());
       score = std::max(score, ScoreText(side.scores[e]).size());
     }
@@ -130,6 +132,13 @@ std::string TopTable(const ScoreFile& scores, const TopKScores& top) {
       };
   row("query", "rank", "train", "score", "train", "score");
   for (int64_t e = 0; e < num_queries * k; ++e) {
+    if (helpful.indices[e] == kNoSample) {
+      if (e % k == 0) {
+        absl::StrAppendFormat(&text, "%*d  no answer: its solve has failed\n",
+                              query_width, e / k);
+      }
+      continue;
+    }
     row(absl::StrCat(e / k), absl::StrCat(e % k + 1),
         absl::StrCat(helpful.indices[e]), ScoreText(helpful.scores[e]),
         absl::StrCat(harmful.indices[e]), ScoreText(harmful.scores[e]));
@@ -148,6 +157,7 @@ std::string TopJson(const TopKScores& top) {
   for (int64_t i = 0; i < num_queries; ++i) {
     Json query;
     query["query"] = i;
+    if (helpful.indices[i * k] == kNoSample) query["failed"] = true;
     query["helpful"] = SideJson(helpful, i * k, (i + 1) * k);
     query["harmful"] = SideJson(harmful, i * k, (i + 1) * k);
     absl::StrAppend(&text, i == 0 ? "\n" : ",\n", query.dump());

@@ -65,6 +65,7 @@ absl::Status TopKTileSink::Prepared(
 
 absl::Status TopKTileSink::Add(size_t /*array*/, int64_t group, int64_t column,
                                const at::Tensor& tile) {
+  INFLUENCE_RETURN_IF_ERROR(output_->CheckValues(group * group_size_, tile));
   INFLUENCE_ASSIGN_OR_RETURN(
       const at::Tensor scaled,
       CatchTorch("scores", [&]() -> absl::StatusOr<at::Tensor> {

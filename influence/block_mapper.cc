@@ -7,6 +7,7 @@
 #include "ATen/ops/cat.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/missing_rows.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "base/validators.h"
@@ -129,15 +130,42 @@ class Once {
   std::optional<T> value_;
 };
 
-absl::Status ValidateFactors(absl::string_view name, const at::Tensor& factors,
-                             int64_t size) {
+absl::Status ValidateFactorsShape(absl::string_view name,
+                                  const at::Tensor& factors, int64_t size) {
   INFLUENCE_RETURN_IF_ERROR(ValidateVectorOrMatrix(name, factors, size));
   if (factors.dim() != 2) {
     return absl::InvalidArgumentError(
         absl::StrCat(name, ": found shape ", ShapeString(factors),
                      ", expected [M, ", size, "]"));
   }
-  return ValidateFinite(name, factors);
+  return absl::OkStatus();
+}
+
+// The rows that have no answer.
+absl::StatusOr<std::vector<int64_t>> ValidateFactors(absl::string_view name,
+                                                     const at::Tensor& factors,
+                                                     int64_t size) {
+  INFLUENCE_RETURN_IF_ERROR(ValidateFactorsShape(name, factors, size));
+  return FindMissingRows(name, factors);
+}
+
+// `provider`'s mixed product with the blocks' parts of the left side, side by
+// side. A row that has no answer in one block has none.
+absl::StatusOr<at::Tensor> MixedProd(const GradientProvider& provider,
+                                     const Batch& right,
+                                     std::vector<at::Tensor> parts,
+                                     int64_t input) {
+  std::vector<int64_t> missing;
+  for (at::Tensor& part : parts) {
+    INFLUENCE_ASSIGN_OR_RETURN(const std::vector<int64_t> of_part,
+                               FindMissingRows("factors", part));
+    part = WithoutMissingRows(part, of_part);
+    missing = UnionOfRows(missing, of_part);
+  }
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const at::Tensor mixed,
+      provider.MixedProd(right, at::cat(parts, /*dim=*/1), input));
+  return WithMissingRows(mixed, missing);
 }
 
 }  // namespace
@@ -173,8 +201,7 @@ class BlockPreparedQueries : public PreparedQueries {
         INFLUENCE_ASSIGN_OR_RETURN(transformed[b],
                                    prepared_[b]->TransformedGrads());
       }
-      return parts_->provider->MixedProd(train, at::cat(transformed, /*dim=*/1),
-                                         input);
+      return MixedProd(*parts_->provider, train, transformed, input);
     });
   }
 
@@ -376,7 +403,7 @@ BlockMapper::GenerateInteractionsFromTransformedGrads(
     const at::Tensor& left_factors, Batch right, InfluenceMode mode,
     int64_t input) const {
   INFLUENCE_RETURN_IF_ERROR(
-      ValidateFactors("factors", left_factors, parts_->blocks.size()));
+      ValidateFactorsShape("factors", left_factors, parts_->blocks.size()));
   INFLUENCE_ASSIGN_OR_RETURN(std::vector<at::Tensor> split,
                              parts_->blocks.Split(left_factors));
   TensorMap by_block;
@@ -397,6 +424,7 @@ BlockMapper::GenerateInteractionsFromTransformedGrads(
     if (!known.ok()) return absl::InvalidArgumentError(known.message());
   }
   std::vector<at::Tensor> factors(blocks.size());
+  std::vector<std::vector<int64_t>> missing(blocks.size());
   for (size_t b = 0; b < blocks.size(); ++b) {
     absl::StatusOr<at::Tensor> found = left_factors.Find(blocks[b].name);
     if (!found.ok()) {
@@ -404,10 +432,11 @@ BlockMapper::GenerateInteractionsFromTransformedGrads(
           absl::StrCat("factors: found none of block ", blocks[b].name,
                        ", expected ", "an entry for every block"));
     }
-    factors[b] = *std::move(found);
-    INFLUENCE_RETURN_IF_ERROR(
+    INFLUENCE_ASSIGN_OR_RETURN(
+        missing[b],
         ValidateFactors(absl::StrCat("factors of block ", blocks[b].name),
-                        factors[b], blocks[b].size));
+                        *found, blocks[b].size));
+    factors[b] = WithoutMissingRows(*found, missing[b]);
   }
   auto grads =
       std::make_shared<Once<FactoredGradients>>([parts = parts_, right] {
@@ -415,21 +444,21 @@ BlockMapper::GenerateInteractionsFromTransformedGrads(
       });
   return LazyBlockSequence(
       blocks.size(),
-      [parts = parts_, factors = std::move(factors), grads,
-       right = std::move(right), mode,
+      [parts = parts_, factors = std::move(factors),
+       missing = std::move(missing), grads, right = std::move(right), mode,
        input](size_t b) -> absl::StatusOr<TensorMap::Entry> {
         if (mode == InfluenceMode::kPerturbation) {
           INFLUENCE_ASSIGN_OR_RETURN(
               at::Tensor mixed, parts->compositions[b].provider().MixedProd(
                                     right, factors[b], input));
-          return parts->Entry(b, std::move(mixed));
+          return parts->Entry(b, WithMissingRows(mixed, missing[b]));
         }
         INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients* all, grads->Get());
         INFLUENCE_ASSIGN_OR_RETURN(FactoredGradients part,
                                    all->Select(parts->positions[b]));
         INFLUENCE_ASSIGN_OR_RETURN(at::Tensor products,
                                    part.Contract(factors[b]));
-        return parts->Entry(b, products.t());
+        return parts->Entry(b, WithMissingRows(products.t(), missing[b]));
       });
 }
 
@@ -437,19 +466,26 @@ absl::StatusOr<LazyBlockSequence>
 BlockMapper::GenerateInteractionsFromTransformedGrads(
     const at::Tensor& left_factors, FactoredGradients right) const {
   INFLUENCE_RETURN_IF_ERROR(
-      ValidateFactors("factors", left_factors, parts_->blocks.size()));
+      ValidateFactorsShape("factors", left_factors, parts_->blocks.size()));
   INFLUENCE_RETURN_IF_ERROR(parts_->ValidateGradients(right));
   INFLUENCE_ASSIGN_OR_RETURN(std::vector<at::Tensor> factors,
                              parts_->blocks.Split(left_factors));
+  std::vector<std::vector<int64_t>> missing(factors.size());
+  for (size_t b = 0; b < factors.size(); ++b) {
+    INFLUENCE_ASSIGN_OR_RETURN(missing[b],
+                               FindMissingRows("factors", factors[b]));
+    factors[b] = WithoutMissingRows(factors[b], missing[b]);
+  }
   return LazyBlockSequence(
       parts_->operators.size(),
       [parts = parts_, factors = std::move(factors),
+       missing = std::move(missing),
        right = std::move(right)](size_t b) -> absl::StatusOr<TensorMap::Entry> {
         INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients part,
                                    right.Select(parts->positions[b]));
         INFLUENCE_ASSIGN_OR_RETURN(at::Tensor products,
                                    part.Contract(factors[b].contiguous()));
-        return parts->Entry(b, products.t());
+        return parts->Entry(b, WithMissingRows(products.t(), missing[b]));
       });
 }
 
@@ -536,9 +572,13 @@ absl::StatusOr<at::Tensor> BlockMapper::SummedInteractions(
   if (mode == InfluenceMode::kUp) {
     return Sum(GenerateInteractions(left, right, mode, input));
   }
-  INFLUENCE_ASSIGN_OR_RETURN(at::Tensor factors, FlatTransformedGrads(left));
-  return parts_->provider->MixedProd(right.has_value() ? *right : left, factors,
-                                     input);
+  INFLUENCE_ASSIGN_OR_RETURN(const TensorMap by_block, TransformedGrads(left));
+  return CatchTorch("influences", [&] {
+    std::vector<at::Tensor> factors;
+    for (const auto& [name, tensor] : by_block) factors.push_back(tensor);
+    return MixedProd(*parts_->provider, right.has_value() ? *right : left,
+                     std::move(factors), input);
+  });
 }
 
 absl::StatusOr<std::unique_ptr<const PreparedQueries>>
@@ -590,13 +630,25 @@ absl::StatusOr<at::Tensor> BlockMapper::SummedInteractionsFromTransformedGrads(
     int64_t input) const {
   // Linear in the left side: all blocks at once.
   INFLUENCE_RETURN_IF_ERROR(
-      ValidateFactors("factors", left_factors, parts_->blocks.size()));
-  if (mode == InfluenceMode::kPerturbation) {
-    return parts_->provider->MixedProd(right, left_factors, input);
-  }
-  INFLUENCE_ASSIGN_OR_RETURN(
-      at::Tensor products, parts_->provider->JacobianProd(right, left_factors));
-  return products.t();
+      ValidateFactorsShape("factors", left_factors, parts_->blocks.size()));
+  INFLUENCE_ASSIGN_OR_RETURN(std::vector<at::Tensor> parts,
+                             parts_->blocks.Split(left_factors));
+  return CatchTorch("influences", [&]() -> absl::StatusOr<at::Tensor> {
+    if (mode == InfluenceMode::kPerturbation) {
+      return MixedProd(*parts_->provider, right, std::move(parts), input);
+    }
+    std::vector<int64_t> missing;  // In any block.
+    for (const at::Tensor& part : parts) {
+      INFLUENCE_ASSIGN_OR_RETURN(const std::vector<int64_t> of_part,
+                                 FindMissingRows("factors", part));
+      missing = UnionOfRows(missing, of_part);
+    }
+    INFLUENCE_ASSIGN_OR_RETURN(
+        at::Tensor products,
+        parts_->provider->JacobianProd(
+            right, WithoutMissingRows(left_factors, missing)));
+    return WithMissingRows(products.t(), missing);
+  });
 }
 
 }  // namespace influence

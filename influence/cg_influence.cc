@@ -114,8 +114,8 @@ std::vector<BlockReport> CgInfluence::report() const {
   std::vector<BlockReport> report;
   for (size_t b = 0; b < fitted_.size(); ++b) {
     const ParameterBlock& block = blocks().blocks()[b];
-    report.push_back(
-        {block.name, block.size, regularization_.values[b], std::nullopt, {}});
+    report.push_back({block.name, block.size, regularization_.values[b],
+                      std::nullopt, RegularizationRemarks(regularization_, b)});
     if (fitted_[b].sketch.has_value() && options_.rank > block.size) {
       report.back().remarks.push_back(absl::StrCat(
           "rank: found ", options_.rank, " above the block's size ", block.size,

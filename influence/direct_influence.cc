@@ -58,7 +58,8 @@ std::vector<BlockReport> DirectInfluence::report() const {
   for (size_t b = 0; b < inverses_.size(); ++b) {
     const ParameterBlock& block = blocks().blocks()[b];
     report.push_back({block.name, block.size, inverses_[b]->regularization(),
-                      inverses_[b]->smallest_eigenvalue()});
+                      inverses_[b]->smallest_eigenvalue(),
+                      RegularizationRemarks(regularization_, b)});
   }
   return report;
 }
@@ -92,7 +93,9 @@ DirectInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
       FittedRegularization regularization,
       FitRegularization(options_.regularization, blocks(), [&] {
         return options_.curvature == Curvature::kGaussNewton
-                   ? AutoRegularizationFromGaussNewton(blocks(), curvatures)
+                   ? AutoRegularizationFromGaussNewton(
+                         blocks(), curvatures,
+                         RoundingUnit(provider().model().dtype()))
                    : AutoRegularization(provider(), blocks(), *data,
                                         options_.communicator.get());
       }));

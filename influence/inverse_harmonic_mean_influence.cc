@@ -67,8 +67,8 @@ std::vector<BlockReport> InverseHarmonicMeanInfluence::report() const {
   std::vector<BlockReport> report;
   for (size_t b = 0; b < regularization_.values.size(); ++b) {
     const ParameterBlock& block = blocks().blocks()[b];
-    report.push_back(
-        {block.name, block.size, regularization_.values[b], std::nullopt});
+    report.push_back({block.name, block.size, regularization_.values[b],
+                      std::nullopt, RegularizationRemarks(regularization_, b)});
   }
   return report;
 }

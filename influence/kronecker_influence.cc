@@ -222,7 +222,8 @@ std::vector<BlockReport> KroneckerInfluence::report() const {
     const KroneckerInverse& inverse = *inverses_[b];
     const ParameterBlock& block = blocks().blocks()[b];
     BlockReport entry = {block.name, block.size,
-                         inverse.options().regularization, std::nullopt};
+                         inverse.options().regularization, std::nullopt,
+                         RegularizationRemarks(regularization_, b)};
     if (inverse.num_diagonal() > 0) {
       entry.remarks.push_back(
           absl::StrCat(inverse.num_diagonal(), " of ", block.size,
@@ -297,8 +298,9 @@ KroneckerInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
   INFLUENCE_ASSIGN_OR_RETURN(
       FittedRegularization regularization,
       FitRegularization(options_.regularization, blocks(), [&] {
-        return AutoRegularizationFromMeanSquaredNorms(blocks(),
-                                                      fit.mean_squared_norms);
+        return AutoRegularizationFromMeanSquaredNorms(
+            blocks(), fit.mean_squared_norms,
+            RoundingUnit(provider().model().dtype()));
       }));
   const auto curvature =
       std::make_shared<const KroneckerCurvature>(std::move(fit.curvature));

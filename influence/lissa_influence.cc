@@ -127,11 +127,11 @@ std::vector<BlockReport> LissaInfluence::report() const {
   std::vector<BlockReport> report;
   for (size_t b = 0; b < inverses_.size(); ++b) {
     const ParameterBlock& block = blocks().blocks()[b];
-    report.push_back({block.name,
-                      block.size,
-                      regularization_.values[b],
-                      std::nullopt,
-                      {absl::StrCat("scale ", inverses_[b]->scale())}});
+    std::vector<std::string> remarks =
+        RegularizationRemarks(regularization_, b);
+    remarks.push_back(absl::StrCat("scale ", inverses_[b]->scale()));
+    report.push_back({block.name, block.size, regularization_.values[b],
+                      std::nullopt, std::move(remarks)});
   }
   return report;
 }

@@ -76,7 +76,7 @@ std::vector<BlockReport> LowRankInfluence::report() const {
     const ParameterBlock& block = blocks().blocks()[b];
     const LowRankInverse& inverse = *inverses_[b];
     BlockReport entry{block.name, block.size, inverse.regularization(),
-                      std::nullopt};
+                      std::nullopt, RegularizationRemarks(regularization_, b)};
     const int64_t rank = std::min(options_.rank, block.size);
     if (rank < options_.rank) {
       entry.remarks.push_back(absl::StrCat("rank: found ", options_.rank,

@@ -1,6 +1,8 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #include "influence/regularization.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -14,11 +16,13 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "base/communicator.h"
+#include "base/rounding_unit.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "base/validators.h"
 #include "gradients/batch.h"
 #include "gradients/factored_gradients.h"
+#include "gradients/model.h"
 
 namespace influence {
 namespace {
@@ -33,16 +37,28 @@ std::string NumberToString(double value) {
   return buffer;
 }
 
-// 0.1 * mean_n |g_n|^2 / P_b.
-absl::StatusOr<double> FromMeanSquaredNorm(const ParameterBlock& block,
-                                           double mean_squared_norm) {
-  const double value =
-      0.1 * mean_squared_norm / static_cast<double>(block.size);
-  if (value > 0) return value;
-  return absl::InvalidArgumentError(
-      absl::StrCat("block ", block.name,
-                   ": regularization: found auto, but all gradients "
-                   "are zero, expected a value (--regularization)"));
+// Beside rounding units of the block with the largest gradients.
+constexpr double kNoiseFactor = 4;
+
+// Puts something in place of the zeros of blocks without information.
+absl::StatusOr<std::vector<double>> FillBlocksWithoutInformation(
+    const ParameterBlocks& blocks, std::vector<double> values) {
+  INFLUENCE_CHECK(values.size() == blocks.blocks().size());
+  double of_all = 0;  // As if all parameters were one block.
+  for (size_t b = 0; b < values.size(); ++b) {
+    of_all += values[b] * static_cast<double>(blocks.blocks()[b].size) /
+              static_cast<double>(blocks.size());
+  }
+  if (!(of_all > 0)) {
+    return absl::InvalidArgumentError(
+        "regularization: found auto, but the gradients of all training samples "
+        "are zero, expected some that are not: no sample has influence (with a "
+        "value for --regularization all scores are zero)");
+  }
+  for (double& value : values) {
+    if (value == 0) value = of_all;
+  }
+  return values;
 }
 
 }  // namespace
@@ -176,30 +192,41 @@ absl::StatusOr<std::vector<double>> AutoRegularization(
     return absl::InvalidArgumentError(
         "data: found no samples, expected at least one");
   }
-  for (size_t b = 0; b < sums.size(); ++b) {
-    const ParameterBlock& block = blocks.blocks()[b];
-    INFLUENCE_ASSIGN_OR_RETURN(
-        sums[b], FromMeanSquaredNorm(block, sums[b] / num_samples));
-  }
-  return sums;
+  for (double& sum : sums) sum /= num_samples;
+  return AutoRegularizationFromMeanSquaredNorms(
+      blocks, sums, RoundingUnit(provider.model().dtype()));
 }
 
 absl::StatusOr<std::vector<double>> AutoRegularizationFromMeanSquaredNorms(
     const ParameterBlocks& blocks,
-    const std::vector<double>& mean_squared_norms) {
+    const std::vector<double>& mean_squared_norms, double relative_accuracy) {
   INFLUENCE_CHECK(mean_squared_norms.size() == blocks.blocks().size());
   std::vector<double> values;
+  double largest = 0;
   for (size_t b = 0; b < mean_squared_norms.size(); ++b) {
-    INFLUENCE_ASSIGN_OR_RETURN(
-        double value,
-        FromMeanSquaredNorm(blocks.blocks()[b], mean_squared_norms[b]));
+    const ParameterBlock& block = blocks.blocks()[b];
+    const double value =
+        0.1 * mean_squared_norms[b] / static_cast<double>(block.size);
+    if (!std::isfinite(value)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("block ", block.name,
+                       ": regularization: found auto, but the mean "
+                       "squared norm of the gradients is ",
+                       mean_squared_norms[b], ", expected a finite number"));
+    }
     values.push_back(value);
+    largest = std::max(largest, value);
+  }
+  const double noise = kNoiseFactor * relative_accuracy;
+  for (double& value : values) {
+    if (value <= noise * noise * largest) value = 0;
   }
   return values;
 }
 
 absl::StatusOr<std::vector<double>> AutoRegularizationFromGaussNewton(
-    const ParameterBlocks& blocks, const std::vector<at::Tensor>& matrices) {
+    const ParameterBlocks& blocks, const std::vector<at::Tensor>& matrices,
+    double relative_accuracy) {
   std::vector<double> traces;
   for (const at::Tensor& matrix : matrices) {
     INFLUENCE_ASSIGN_OR_RETURN(
@@ -208,7 +235,16 @@ absl::StatusOr<std::vector<double>> AutoRegularizationFromGaussNewton(
         }));
     traces.push_back(trace);
   }
-  return AutoRegularizationFromMeanSquaredNorms(blocks, traces);
+  return AutoRegularizationFromMeanSquaredNorms(blocks, traces,
+                                                relative_accuracy);
+}
+
+std::vector<std::string> RegularizationRemarks(
+    const FittedRegularization& fitted, size_t block) {
+  if (block >= fitted.auto_values.size() || fitted.auto_values[block] != 0) {
+    return {};
+  }
+  return {"all gradients are zero: contributes nothing"};
 }
 
 absl::StatusOr<FittedRegularization> FitRegularization(
@@ -217,7 +253,8 @@ absl::StatusOr<FittedRegularization> FitRegularization(
   FittedRegularization fitted;
   if (regularization.is_auto()) {
     INFLUENCE_ASSIGN_OR_RETURN(fitted.auto_values, find_auto());
-    fitted.values = fitted.auto_values;
+    INFLUENCE_ASSIGN_OR_RETURN(fitted.values, FillBlocksWithoutInformation(
+                                                  blocks, fitted.auto_values));
   } else {
     INFLUENCE_ASSIGN_OR_RETURN(fitted.values, regularization.Resolve(blocks));
   }
@@ -235,7 +272,8 @@ absl::StatusOr<FittedRegularization> RefitRegularization(
         "regularization: found auto, expected values: the model was fitted "
         "with values and has not kept the gradients' norms");
   } else {
-    other.values = fitted.auto_values;
+    INFLUENCE_ASSIGN_OR_RETURN(
+        other.values, FillBlocksWithoutInformation(blocks, fitted.auto_values));
   }
   return other;
 }

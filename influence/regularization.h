@@ -5,6 +5,7 @@
 #ifndef INFLUENCE_INFLUENCE_REGULARIZATION_H_
 #define INFLUENCE_INFLUENCE_REGULARIZATION_H_
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <utility>
@@ -59,31 +60,56 @@ class Regularization {
 // 0.1 * mean_n |g_n,block|^2 / P_block for each block, over the samples of
 // `data` with their own labels: a tenth of the mean diagonal entry of the
 // Gauss-Newton matrix. One gradient pass; `provider` gives model and loss, its
-// selection does not matter. kInvalidArgument, naming the block and asking for
-// a value, where it is 0. With a communicator the ranks share the batches out:
-// collective, the same result on all.
+// selection does not matter. With a communicator the ranks share the batches
+// out: collective, the same result on all.
+//
+// 0 for a block without information: one whose gradients are all zero (a head
+// that the loss does not reach, LoRA's A while B is zero, dead units), or zero
+// up to rounding. The latter are those whose root mean square is at most four
+// rounding units of the model's dtype times that of the block with the largest:
+// what a sum leaves of terms that cancel (a bias before a softmax or a
+// normalization). A lambda in proportion to them would blow the noise up to the
+// size of an influence. See FitRegularization().
 absl::StatusOr<std::vector<double>> AutoRegularization(
     const GradientProvider& provider, const ParameterBlocks& blocks,
     const BatchSequence& data, Communicator* communicator = nullptr);
 
 // The same from mean_n |g_n,block|^2, a value per block, where the fit has it.
+// relative_accuracy: RoundingUnit() of the dtype that the gradients were found
+// in.
 absl::StatusOr<std::vector<double>> AutoRegularizationFromMeanSquaredNorms(
     const ParameterBlocks& blocks,
-    const std::vector<double>& mean_squared_norms);
+    const std::vector<double>& mean_squared_norms, double relative_accuracy);
 
 // The same from the Gauss-Newton matrix of each block, [P_b, P_b], whose trace
 // is mean_n |g_n|^2: no gradient pass.
 absl::StatusOr<std::vector<double>> AutoRegularizationFromGaussNewton(
-    const ParameterBlocks& blocks, const std::vector<at::Tensor>& matrices);
+    const ParameterBlocks& blocks, const std::vector<at::Tensor>& matrices,
+    double relative_accuracy);
 
 // lambda of each block, in the blocks' order, as a fit has found it.
 struct FittedRegularization {
-  std::vector<double> values;       // As used.
-  std::vector<double> auto_values;  // Those of auto; empty if not asked for.
+  std::vector<double> values;  // As used.
+  // Those of auto, 0 for a block without information; empty if not asked for.
+  std::vector<double> auto_values;
 };
+
+// What a user should know of block number `block`: nothing, or that it
+// contributes nothing, where auto was looked for and has found that.
+std::vector<std::string> RegularizationRemarks(
+    const FittedRegularization& fitted, size_t block);
 
 // Values that were given, resolved; or those of `find_auto`, which is called
 // for auto only (AutoRegularization() or one of its siblings).
+//
+// With auto, a block without information takes the lambda that auto would give
+// to all parameters as one block. Any positive value does: A^-1 is finite then,
+// and a score is a product with a training gradient that is zero (or whose
+// square is nothing beside that lambda). So such a block contributes nothing,
+// whatever the method, and the others keep theirs.
+//
+// kInvalidArgument where no block has information: every score would be a zero
+// that looks like an answer. With a value that is given, they are zeros.
 absl::StatusOr<FittedRegularization> FitRegularization(
     const Regularization& regularization, const ParameterBlocks& blocks,
     absl::FunctionRef<absl::StatusOr<std::vector<double>>()> find_auto);

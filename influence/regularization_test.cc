@@ -136,13 +136,13 @@ TEST_F(RegularizationTest, AutoIsATenthOfTheMeanDiagonalOfGaussNewton) {
     }
     INFLUENCE_ASSERT_OK_AND_ASSIGN(
         std::vector<double> from_matrices,
-        AutoRegularizationFromGaussNewton(layers_, matrices));
+        AutoRegularizationFromGaussNewton(layers_, matrices, 2.3e-16));
     EXPECT_THAT(from_matrices,
                 testing::Pointwise(testing::DoubleNear(1e-15), values));
   }
 }
 
-TEST_F(RegularizationTest, AutoAsksForAValueWhereAllGradientsAreZero) {
+TEST_F(RegularizationTest, AutoIsZeroForABlockWhoseGradientsAreZero) {
   const at::Tensor unused = ParameterLike(at::zeros({2}, at::kDouble));
   const at::Tensor w = ParameterLike(SeededNormal({2, 3}, at::kDouble, 1));
   const auto model = std::make_shared<const FunctionModel>(
@@ -154,12 +154,72 @@ TEST_F(RegularizationTest, AutoAsksForAValueWhereAllGradientsAreZero) {
   INFLUENCE_ASSERT_OK_AND_ASSIGN(
       auto data, TensorBatchSequence::Create(
                      SeededClassification(4, 3, 2, at::kDouble, 2), 4));
+  const ParameterBlocks blocks =
+      ParameterBlocks::Create(*model, BlockStructure::kLayer);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const std::vector<double> values,
+                                 AutoRegularization(*provider, blocks, data));
+  EXPECT_GT(values[0], 0);
+  EXPECT_EQ(values[1], 0);
+
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      const FittedRegularization fitted,
+      FitRegularization(
+          Regularization::Auto(), blocks,
+          [&]() -> absl::StatusOr<std::vector<double>> { return values; }));
+  EXPECT_THAT(fitted.auto_values, ElementsAre(values[0], 0));
+  // Of six parameters of the block with gradients and two of the other.
   EXPECT_THAT(
-      AutoRegularization(
-          *provider, ParameterBlocks::Create(*model, BlockStructure::kLayer),
-          data),
-      StatusIs(kInvalid,
-               AllOf(HasSubstr("block dead"), HasSubstr("--regularization"))));
+      fitted.values,
+      ElementsAre(values[0], testing::DoubleNear(values[0] * 6 / 8, 1e-15)));
+  EXPECT_THAT(RegularizationRemarks(fitted, 0), IsEmpty());
+  EXPECT_THAT(RegularizationRemarks(fitted, 1),
+              ElementsAre("all gradients are zero: contributes nothing"));
+
+  // Values that are given last until auto is asked for again.
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const Regularization constant,
+                                 Regularization::Constant(2));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const FittedRegularization other,
+                                 RefitRegularization(constant, blocks, fitted));
+  EXPECT_THAT(other.values, ElementsAre(2, 2));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      const FittedRegularization again,
+      RefitRegularization(Regularization::Auto(), blocks, other));
+  EXPECT_EQ(again.values, fitted.values);
+}
+
+TEST_F(RegularizationTest, NoiseBesideTheLargestGradientsCountsAsZero) {
+  const std::vector<ParameterBlock>& blocks = layers_.blocks();
+  const double unit = std::numeric_limits<float>::epsilon();
+  // Root mean squares of 1 and of a few rounding units.
+  const auto found = [&](double units) {
+    return AutoRegularizationFromMeanSquaredNorms(
+        layers_,
+        {static_cast<double>(blocks[0].size),
+         static_cast<double>(blocks[1].size) * units * units * unit * unit},
+        unit);
+  };
+  for (const double units : {0.0, 0.5, 3.9}) {
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(const std::vector<double> values,
+                                   found(units));
+    EXPECT_THAT(values, ElementsAre(testing::DoubleNear(0.1, 1e-15), 0))
+        << units;
+  }
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const std::vector<double> values, found(4.1));
+  EXPECT_GT(values[1], 0);
+  EXPECT_THAT(AutoRegularizationFromMeanSquaredNorms(
+                  layers_, {1, std::numeric_limits<double>::quiet_NaN()}, unit),
+              StatusIs(kInvalid, HasSubstr("found auto, but the mean squared "
+                                           "norm of the gradients is nan")));
+}
+
+TEST_F(RegularizationTest, AutoIsRefusedWhereNoBlockHasInformation) {
+  EXPECT_THAT(
+      FitRegularization(Regularization::Auto(), layers_,
+                        []() -> absl::StatusOr<std::vector<double>> {
+                          return std::vector<double>(2);
+                        }),
+      StatusIs(kInvalid, AllOf(HasSubstr("all training samples are zero"),
+                               HasSubstr("--regularization"))));
 }
 
 TEST_F(RegularizationTest, FitsLookForAutoOnlyWhereItIsAskedFor) {

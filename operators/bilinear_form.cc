@@ -11,6 +11,7 @@
 #include "ATen/ops/matmul.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/missing_rows.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "base/validators.h"
@@ -40,7 +41,9 @@ absl::Status CheckDtypes(absl::string_view name, at::ScalarType found,
 class DensePreparedGrads : public PreparedGrads {
  public:
   DensePreparedGrads(at::Tensor transformed, std::vector<SolveReport> reports)
-      : transformed_(std::move(transformed)), reports_(std::move(reports)) {}
+      : transformed_(std::move(transformed)),
+        reports_(std::move(reports)),
+        missing_(RowsWithoutAnswer(reports_)) {}
 
   int64_t num_samples() const override { return transformed_.size(0); }
   int64_t num_parameters() const override { return transformed_.size(1); }
@@ -53,14 +56,16 @@ class DensePreparedGrads : public PreparedGrads {
 
   absl::StatusOr<at::Tensor> DoGradsInnerProd(
       const FactoredGradients& right) const override {
-    INFLUENCE_ASSIGN_OR_RETURN(at::Tensor products,
-                               right.Contract(transformed_));
-    return products.t();
+    INFLUENCE_ASSIGN_OR_RETURN(
+        at::Tensor products,
+        right.Contract(WithoutMissingRows(transformed_, missing_)));
+    return WithMissingRows(products.t(), missing_);
   }
 
  private:
   at::Tensor transformed_;  // [N, D]
   std::vector<SolveReport> reports_;
+  std::vector<int64_t> missing_;  // Rows of transformed_.
 };
 
 }  // namespace
@@ -113,7 +118,15 @@ absl::StatusOr<at::Tensor> PreparedGrads::MixedGradsInnerProd(
   INFLUENCE_RETURN_IF_ERROR(CheckSize(
       "right gradients", provider.num_parameters(), num_parameters()));
   INFLUENCE_ASSIGN_OR_RETURN(at::Tensor transformed, TransformedGrads());
-  return provider.MixedProd(right, transformed, input);
+  const std::vector<int64_t> missing = RowsWithoutAnswer(solve_reports());
+  INFLUENCE_ASSIGN_OR_RETURN(
+      at::Tensor products,
+      provider.MixedProd(right, WithoutMissingRows(transformed, missing),
+                         input));
+  return CatchTorch("inner product of gradients",
+                    [&]() -> absl::StatusOr<at::Tensor> {
+                      return WithMissingRows(products, missing);
+                    });
 }
 
 absl::StatusOr<at::Tensor> BilinearForm::InnerProd(

@@ -17,6 +17,7 @@
 #include "ATen/ops/zeros.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/missing_rows.h"
 #include "base/rounding_unit.h"
 #include "base/status_macros.h"
 #include "base/validators.h"
@@ -367,7 +368,8 @@ absl::StatusOr<at::Tensor> ConjugateGradient::DoApplyWithReports(
   for (size_t i = 0; i < unit.indices.size(); ++i) {
     (*reports)[unit.indices[i]] = solver.reports()[i];
   }
-  return unit.Expand(solver.x(), matrix);
+  return WithMissingRows(unit.Expand(solver.x(), matrix),
+                         RowsWithoutAnswer(*reports));
 }
 
 }  // namespace influence

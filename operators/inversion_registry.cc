@@ -1,9 +1,11 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #include "operators/inversion_registry.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_join.h"
+#include "base/missing_rows.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "base/validators.h"
@@ -41,7 +43,17 @@ absl::Status CheckResult(const at::Tensor& b, InverseHvpResult& result) {
   const int64_t size = b.size(-1);
   INFLUENCE_RETURN_IF_ERROR(
       ValidateShape("x", result.x, {b.dim() == 1 ? 1 : b.size(0), size}));
-  INFLUENCE_RETURN_IF_ERROR(ValidateFinite("x", result.x));
+  INFLUENCE_ASSIGN_OR_RETURN(const std::vector<int64_t> missing,
+                             FindMissingRows("x", result.x));
+  const std::vector<int64_t> expected = RowsWithoutAnswer(result.info.reports);
+  if (!std::includes(expected.begin(), expected.end(), missing.begin(),
+                     missing.end())) {
+    return absl::InternalError(
+        absl::StrCat("x: found NaN throughout ", missing.size(),
+                     " rows, expected it where a report says that there is no "
+                     "answer, in ",
+                     expected.size()));
+  }
   result.x = result.x.reshape(b.sizes());
   return absl::OkStatus();
 }

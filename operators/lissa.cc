@@ -15,10 +15,12 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/missing_rows.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "base/validators.h"
 #include "operators/row_algebra.h"
+#include "operators/solve_report.h"
 
 namespace influence {
 namespace {
@@ -282,7 +284,7 @@ absl::StatusOr<at::Tensor> Lissa::DoApplyWithReports(
   for (size_t i = 0; i < unit.indices.size(); ++i) {
     (*reports)[unit.indices[i]] = std::move(of_rows[i]);
   }
-  return unit.Expand(x, matrix);
+  return WithMissingRows(unit.Expand(x, matrix), RowsWithoutAnswer(*reports));
 }
 
 }  // namespace influence

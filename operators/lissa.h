@@ -63,7 +63,7 @@ struct LissaBatch {
 // - kDiverged: |x_t| > 10 (t + 1) |b| or not finite, where a step that enlarges
 //   nothing, as it does not for eigenvalues of A_t in [0, (2 - d) s], leaves
 //   |x_t| <= (t + 1) |b|. The first time, the right-hand side is started anew
-//   with 2 s, and its remark says so; the second time, the result is zero.
+//   with 2 s, and its remark says so; the second time, the result is NaN.
 class Lissa : public Operator {
  public:
   // Estimates s where it is not given. kInvalidArgument, naming the argument,

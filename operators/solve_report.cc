@@ -1,6 +1,8 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #include "operators/solve_report.h"
 
+#include <cstddef>
+
 namespace influence {
 
 absl::string_view SolveOutcomeName(SolveOutcome outcome) {
@@ -17,6 +19,15 @@ absl::string_view SolveOutcomeName(SolveOutcome outcome) {
       return "diverged";
   }
   return "unknown";
+}
+
+std::vector<int64_t> RowsWithoutAnswer(
+    const std::vector<SolveReport>& reports) {
+  std::vector<int64_t> rows;
+  for (size_t i = 0; i < reports.size(); ++i) {
+    if (!reports[i].has_answer()) rows.push_back(static_cast<int64_t>(i));
+  }
+  return rows;
 }
 
 }  // namespace influence

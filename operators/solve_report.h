@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 
@@ -17,8 +18,9 @@ enum class SolveOutcome {
   kIterationLimit,     // The iterations allowed did not suffice.
   kStagnated,          // Rounding keeps the residual from falling further.
   kNegativeCurvature,  // A direction p with p^T A p <= 0 was met: A is not
-                       // positive definite, and x is the last iterate.
-  kDiverged,           // The residual grew without bound.
+                       // positive definite, and x is the last iterate, if
+                       // there is one.
+  kDiverged,           // The residual grew without bound: there is no x.
 };
 
 // "converged", "iteration_limit", "stagnated", "negative_curvature",
@@ -36,7 +38,18 @@ struct SolveReport {
   // What a user should know beside that, mostly nothing: "diverged with scale
   // 2; started anew with 4".
   std::string remark = {};
+
+  // There is an x. False where the recursion diverged, or where negative
+  // curvature was met before the first step: the row of x is NaN then
+  // (missing_rows.h), not the zeros that it started from.
+  bool has_answer() const {
+    return outcome != SolveOutcome::kDiverged &&
+           (outcome != SolveOutcome::kNegativeCurvature || iterations > 0);
+  }
 };
+
+// The numbers, rising, of those without an answer.
+std::vector<int64_t> RowsWithoutAnswer(const std::vector<SolveReport>& reports);
 
 }  // namespace influence
 

@@ -229,12 +229,18 @@ TEST(KnownTrapsTest, AnIndefiniteHessianIsSolvedOrReported) {
     INFLUENCE_ASSERT_OK_AND_ASSIGN(const std::vector<SolveReport> reports,
                                    Reports(*influence, problem.test));
     ASSERT_EQ(reports.size(), 3u);
-    for (const SolveReport& report : reports) {
-      EXPECT_EQ(report.outcome, outcome);
-    }
     INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor x,
                                    influence->InfluenceFactors(problem.test));
-    EXPECT_TRUE(AllFinite(x));
+    for (size_t i = 0; i < reports.size(); ++i) {
+      EXPECT_EQ(reports[i].outcome, outcome);
+      const at::Tensor row = x[static_cast<int64_t>(i)];
+      if (reports[i].has_answer()) {
+        EXPECT_TRUE(AllFinite(row));
+      } else {
+        EXPECT_TRUE(row.isnan().all().item<bool>());
+      }
+    }
+    EXPECT_EQ(reports[0].has_answer(), name == std::string("cg"));
   }
   EXPECT_THAT(Fit(Method("nystroem", kSmall), problem).status(),
               StatusIs(kInvalid, HasSubstr("--second-order")));
@@ -315,7 +321,7 @@ TEST(KnownTrapsTest, LambdaZeroWithASingularCurvatureIsNeverInfinite) {
   }
 }
 
-TEST(KnownTrapsTest, LissaWithAScaleTooSmallSaysSoAndNeverGivesNan) {
+TEST(KnownTrapsTest, LissaWithAScaleTooSmallSaysSoAndGivesNoNumbers) {
   const Problem problem = Mlp();
   const at::Tensor c = DenseGaussNewton(*problem.reference, problem.train);
   const double largest = at::linalg_eigvalsh(c).max().item<double>() + 0.1;
@@ -327,7 +333,11 @@ TEST(KnownTrapsTest, LissaWithAScaleTooSmallSaysSoAndNeverGivesNan) {
     INFLUENCE_ASSERT_OK_AND_ASSIGN(const auto influence, Fit(method, problem));
     INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor x,
                                    influence->InfluenceFactors(problem.test));
-    EXPECT_TRUE(AllFinite(x));
+    if (scale > largest / 10) {
+      EXPECT_TRUE(AllFinite(x));
+    } else {
+      EXPECT_TRUE(x.isnan().all().item<bool>());
+    }
     INFLUENCE_ASSERT_OK_AND_ASSIGN(const std::vector<SolveReport> reports,
                                    Reports(*influence, problem.test));
     ASSERT_EQ(reports.size(), 3u);
