@@ -16,10 +16,14 @@
 #include "ATen/core/grad_mode.h"
 #include "ATen/ops/empty.h"
 #include "ATen/ops/linalg_eigh.h"
+#include "ATen/ops/linalg_qr.h"
+#include "ATen/ops/tensor.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "base/communicator.h"
 #include "base/progress.h"
+#include "base/rounding_unit.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
 #include "base/validators.h"
@@ -27,9 +31,27 @@
 namespace influence {
 namespace {
 
-// What a matrix costs, in whatever unit.
+// Operations from which a matrix has a stage of progress of its own: seconds.
+constexpr double kLongCost = 2e11;
+
+// Eigenvalues of a product of rows below so many units of rounding of the
+// largest are errors of rounding.
+constexpr double kNoiseUnits = 16;
+
+const at::Tensor& EntriesOf(const SymmetricMatrix& matrix) {
+  return matrix.rows.defined() ? matrix.rows : matrix.values;
+}
+
 double CostOf(const SymmetricMatrix& matrix) {
-  return std::pow(static_cast<double>(matrix.values.size(0)), 3);
+  const at::Tensor& entries = EntriesOf(matrix);
+  return EigendecompositionCost(
+      entries.dim() == 3 ? entries.size(0) : 1, entries.size(-1),
+      matrix.rows.defined() ? matrix.rows.size(1) : 0);
+}
+
+// Rows of what LAPACK decomposes.
+int64_t RowsOf(const SymmetricMatrix& matrix) {
+  return EntriesOf(matrix).size(-2);
 }
 
 // Below so many rows all cores together are hardly faster than one.
@@ -111,19 +133,56 @@ class ThreadsScope {
   const bool changes_;
 };
 
-Eigendecomposition Decompose(const SymmetricMatrix& matrix) {
+Eigendecomposition DecomposeRows(const at::Tensor& rows, double scale) {
+  const auto [basis, factor] =
+      at::linalg_qr(rows.to(at::kDouble).transpose(-2, -1));
+  const auto [ascending, rotation] =
+      at::linalg_eigh(factor.matmul(factor.transpose(-2, -1)));
+  const at::Tensor eigenvalues = ascending.flip({-1});
+  const at::Tensor least =
+      eigenvalues.narrow(-1, 0, 1).mul(kNoiseUnits * RoundingUnit(at::kDouble));
+  const auto rank = std::max<int64_t>(
+      1, eigenvalues.gt(least).sum({-1}).max().item<int64_t>());
+  return {eigenvalues.narrow(-1, 0, rank).mul(scale),
+          basis.matmul(rotation.flip({-1}).narrow(-1, 0, rank)).contiguous()};
+}
+
+// Lets go of `matrix`.
+Eigendecomposition Decompose(SymmetricMatrix& matrix) {
+  if (matrix.rows.defined()) {
+    Eigendecomposition result = DecomposeRows(matrix.rows, matrix.scale);
+    matrix.rows = at::Tensor();
+    return result;
+  }
   const auto [eigenvalues, eigenvectors] = at::linalg_eigh(matrix.values);
-  return {eigenvalues.flip({0}), eigenvectors.flip({1}).contiguous()};
+  matrix.values = at::Tensor();
+  return {eigenvalues.flip({-1}), eigenvectors.flip({-1}).contiguous()};
 }
 
 // Decomposes those of `share`, the costliest first, in LibTorch's threads.
-void DecomposeShare(const std::vector<SymmetricMatrix>& matrices,
+void DecomposeShare(std::vector<SymmetricMatrix>& matrices,
                     const std::vector<double>& costs,
-                    const std::vector<size_t>& share, ProgressStage& stage,
+                    const std::vector<size_t>& share,
+                    ProgressReporter* progress,
                     std::vector<Eigendecomposition>& results) {
   const int num_threads = at::get_num_threads();
   double rest = SumOf(costs, share);
   size_t next = 0;
+  for (; next < share.size() && costs[share[next]] >= kLongCost; ++next) {
+    const size_t i = share[next];
+    if (num_threads > 1 && num_threads * costs[i] <= kLossOfThreads * rest) {
+      break;
+    }
+    ProgressStage stage(progress,
+                        absl::StrCat("eigenvectors (", matrices[i].name, ", ",
+                                     RowsOf(matrices[i]), " rows)"),
+                        /*total=*/1, "matrices");
+    results[i] = Decompose(matrices[i]);
+    rest -= costs[i];
+    stage.Advance();
+  }
+  ProgressStage stage(progress, "eigenvectors",
+                      static_cast<int64_t>(share.size() - next), "matrices");
   for (; next < share.size(); ++next) {
     const size_t i = share[next];
     if (num_threads > 1 && num_threads * costs[i] <= kLossOfThreads * rest) {
@@ -151,54 +210,71 @@ void DecomposeShare(const std::vector<SymmetricMatrix>& matrices,
 
 }  // namespace
 
+double EigendecompositionCost(int64_t groups, int64_t n, int64_t m) {
+  const auto h = static_cast<double>(groups);
+  const auto width = static_cast<double>(n);
+  const auto rows = static_cast<double>(m);
+  return m == 0 ? h * 9 * width * width * width
+                : h * (6 * width + 9 * rows) * rows * rows;
+}
+
 absl::StatusOr<std::vector<Eigendecomposition>> EigendecomposeTogether(
-    const std::vector<SymmetricMatrix>& matrices, Communicator& communicator,
+    std::vector<SymmetricMatrix> matrices, Communicator& communicator,
     ProgressReporter* progress) {
   std::vector<double> costs;
   costs.reserve(matrices.size());
   int64_t most_rows = 0;
+  // The result's shape but for its rank r, which rows leave open.
+  std::vector<std::vector<int64_t>> shapes;
   for (const SymmetricMatrix& matrix : matrices) {
-    INFLUENCE_RETURN_IF_ERROR(ValidateFinite(matrix.name, matrix.values));
+    INFLUENCE_RETURN_IF_ERROR(ValidateFinite(matrix.name, EntriesOf(matrix)));
     costs.push_back(CostOf(matrix));
-    most_rows = std::max(most_rows, matrix.values.size(0));
+    most_rows = std::max(most_rows, RowsOf(matrix));
+    std::vector<int64_t> shape = EntriesOf(matrix).sizes().vec();
+    shape[shape.size() - 2] = shape.back();
+    shapes.push_back(std::move(shape));
   }
   const std::vector<std::vector<size_t>> shares =
       ShareOut(costs, CostliestFirst(costs), communicator.size());
   const std::vector<size_t>& share = shares[communicator.rank()];
-  return CatchTorch("eigendecomposition",
-                    [&]() -> absl::StatusOr<std::vector<Eigendecomposition>> {
-                      const at::NoGradGuard no_grad;
-                      std::vector<Eigendecomposition> results(matrices.size());
-                      {
-                        ProgressStage stage(progress, "eigenvectors",
-                                            static_cast<int64_t>(share.size()),
-                                            "matrices");
-                        const ThreadsScope threads(
-                            most_rows < kMinRowsForOtherCores
-                                ? at::get_num_threads()
-                                : ThreadsFor(shares, costs, communicator));
-                        DecomposeShare(matrices, costs, share, stage, results);
-                      }
-                      if (communicator.size() == 1) return results;
-                      // Unlike a broadcast this waits without keeping a core
-                      // busy.
-                      INFLUENCE_RETURN_IF_ERROR(communicator.Barrier());
-                      for (int rank = 0; rank < communicator.size(); ++rank) {
-                        for (const size_t i : shares[rank]) {
-                          Eigendecomposition& result = results[i];
-                          if (rank != communicator.rank()) {
-                            const int64_t n = matrices[i].values.size(0);
-                            result = {at::empty({n}, at::kDouble),
-                                      at::empty({n, n}, at::kDouble)};
-                          }
-                          INFLUENCE_RETURN_IF_ERROR(
-                              communicator.Broadcast(result.eigenvalues, rank));
-                          INFLUENCE_RETURN_IF_ERROR(communicator.Broadcast(
-                              result.eigenvectors, rank));
-                        }
-                      }
-                      return results;
-                    });
+  return CatchTorch(
+      "eigendecomposition",
+      [&]() -> absl::StatusOr<std::vector<Eigendecomposition>> {
+        const at::NoGradGuard no_grad;
+        std::vector<Eigendecomposition> results(matrices.size());
+        {
+          const ThreadsScope threads(
+              most_rows < kMinRowsForOtherCores
+                  ? at::get_num_threads()
+                  : ThreadsFor(shares, costs, communicator));
+          DecomposeShare(matrices, costs, share, progress, results);
+        }
+        if (communicator.size() == 1) return results;
+        // Unlike a broadcast this waits without keeping a core busy.
+        INFLUENCE_RETURN_IF_ERROR(communicator.Barrier());
+        for (int rank = 0; rank < communicator.size(); ++rank) {
+          for (const size_t i : shares[rank]) {
+            Eigendecomposition& result = results[i];
+            const bool own = rank == communicator.rank();
+            std::vector<int64_t> shape = shapes[i];
+            const at::Tensor r = at::tensor(
+                {own ? result.eigenvalues.size(-1) : int64_t{0}}, at::kLong);
+            INFLUENCE_RETURN_IF_ERROR(communicator.Broadcast(r, rank));
+            shape.back() = r.item<int64_t>();
+            if (!own) {
+              result.eigenvectors = at::empty(shape, at::kDouble);
+              shape.erase(shape.end() - 2);
+              result.eigenvalues = at::empty(shape, at::kDouble);
+            }
+            INFLUENCE_RETURN_IF_ERROR(
+                communicator.Broadcast(result.eigenvalues, rank));
+            INFLUENCE_RETURN_IF_ERROR(
+                communicator.Broadcast(result.eigenvectors, rank));
+            matrices[i] = SymmetricMatrix();
+          }
+        }
+        return results;
+      });
 }
 
 }  // namespace influence
