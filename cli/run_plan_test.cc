@@ -127,6 +127,41 @@ TEST(RunPlanTest, WorkersOfAFitHaveBatchesOfTheirOwn) {
   EXPECT_EQ(asked.fit_batch_size, 100);
 }
 
+// One batch is not shared out, and needs no statistics of a second worker.
+TEST(RunPlanTest, WorkersWithoutBatchesNeedNothing) {
+  PlanProblem problem = Problem();
+  problem.has_scores = false;
+  problem.writes_gradients = false;
+  problem.fit_passes = 2;
+  problem.sizes.num_train = 64;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan alone,
+                                 MakePlan(problem, Probe(8000)));
+  problem.fit_workers = 2;
+  problem.fit_worker_bytes = 50 * kMiB;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan several,
+                                 MakePlan(problem, Probe(8000)));
+  EXPECT_EQ(several.peak_memory_bytes, alone.peak_memory_bytes);
+}
+
+// Statistics while the data are read, workspace while they are not.
+TEST(RunPlanTest, MatricesOfTheFitCountWhereTheyAreHeld) {
+  PlanProblem problem = Problem();
+  problem.has_scores = false;
+  problem.batch_size = 32;
+  problem.fit_passes = 2;
+  problem.kept_factor_bytes = 10 * kMiB;
+  problem.fit_pass_bytes = 5 * kMiB;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan passes,
+                                 MakePlan(problem, Probe(kMiB)));
+  EXPECT_EQ(passes.peak_memory_bytes, (200 + 10 + 5 + 96 + 32) * kMiB);
+  problem.fit_solve_bytes = 400 * kMiB;
+  problem.fit_seconds = 77;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan solves,
+                                 MakePlan(problem, Probe(kMiB)));
+  EXPECT_EQ(solves.peak_memory_bytes, (200 + 10 + 400) * kMiB);
+  EXPECT_NEAR(solves.estimated_seconds, passes.estimated_seconds + 77, 1e-9);
+}
+
 TEST(RunPlanTest, ABatchThatNeedsMuchIsMadeSmaller) {
   PlanProblem problem = Problem();
   problem.writes_gradients = false;
