@@ -26,8 +26,9 @@ using Json = nlohmann::ordered_json;
 using Queries = PlanProblem::Queries;
 
 // Scratch that does not grow with the batches: of products with the queries,
-// tile by tile, and of a part of a fit.
+// tile by tile, and of a part of a fit, at most and at least.
 constexpr int64_t kScratchBytes = int64_t{96} << 20;
+constexpr int64_t kLeastScratchBytes = int64_t{16} << 20;
 
 // Smaller decompositions are done in a moment.
 constexpr int64_t kLargeDecomposition = 1000;
@@ -101,8 +102,12 @@ int64_t PeakBytes(const PlanProblem& problem, const BatchProbe& probe,
   const int64_t batch = plan.batch_size * probe.bytes_per_sample();
   int64_t fit = 0;
   if (problem.fit_passes > 0) {
+    // The factors of a batch, contiguous and rotated.
+    const int64_t scratch =
+        std::clamp(2 * plan.fit_batch_size * probe.factor_bytes_per_sample,
+                   kLeastScratchBytes, kScratchBytes);
     const int64_t each =
-        kScratchBytes + plan.fit_batch_size * probe.bytes_per_sample();
+        scratch + plan.fit_batch_size * probe.bytes_per_sample();
     int64_t pass = problem.fit_pass_bytes + each;
     const int64_t num_batches =
         sizes.num_train / problem.num_ranks / plan.fit_batch_size;

@@ -111,7 +111,7 @@ TEST(RunPlanTest, WorkersOfAFitHaveBatchesOfTheirOwn) {
                                  MakePlan(problem, Probe(8000)));
   EXPECT_EQ(several.fit_batch_size, 1024);
   EXPECT_EQ(several.peak_memory_bytes, alone.peak_memory_bytes + 50 * kMiB +
-                                           2 * (96 * kMiB + 1024 * 8000));
+                                           2 * (16 * kMiB + 1024 * 8000));
   // Four batches for each, but none of less than 64 samples.
   problem.sizes.num_train = 5000;
   INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan fewer,
@@ -153,7 +153,7 @@ TEST(RunPlanTest, MatricesOfTheFitCountWhereTheyAreHeld) {
   problem.fit_pass_bytes = 5 * kMiB;
   INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan passes,
                                  MakePlan(problem, Probe(kMiB)));
-  EXPECT_EQ(passes.peak_memory_bytes, (200 + 10 + 5 + 96 + 32) * kMiB);
+  EXPECT_EQ(passes.peak_memory_bytes, (200 + 10 + 5 + 16 + 32) * kMiB);
   problem.fit_solve_bytes = 400 * kMiB;
   problem.fit_seconds = 77;
   INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan solves,
@@ -197,7 +197,7 @@ TEST(RunPlanTest, ThePeakIsTheSumOfWhatIsHeldAtATime) {
   INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan fit,
                                  MakePlan(problem, Probe(kMiB)));
   EXPECT_EQ(fit.peak_memory_bytes,
-            (200 + 7) * kMiB + 96 * kMiB + 32 * kMiB + 300 * kMiB);
+            (200 + 7) * kMiB + 16 * kMiB + 32 * kMiB + 300 * kMiB);
 }
 
 // Of the samples of one rank, and only where they are within the limit.

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <numeric>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -133,9 +134,16 @@ class ThreadsScope {
   const bool changes_;
 };
 
+// X^T = Q R. In one thread: MKL's QR decomposition in several was seen to wait
+// for itself for ever.
+std::tuple<at::Tensor, at::Tensor> BasisOf(const at::Tensor& rows) {
+  const ThreadsScope one_thread(at::in_parallel_region() ? at::get_num_threads()
+                                                         : 1);
+  return at::linalg_qr(rows.to(at::kDouble).transpose(-2, -1));
+}
+
 Eigendecomposition DecomposeRows(const at::Tensor& rows, double scale) {
-  const auto [basis, factor] =
-      at::linalg_qr(rows.to(at::kDouble).transpose(-2, -1));
+  const auto [basis, factor] = BasisOf(rows);
   const auto [ascending, rotation] =
       at::linalg_eigh(factor.matmul(factor.transpose(-2, -1)));
   const at::Tensor eigenvalues = ascending.flip({-1});
