@@ -64,6 +64,29 @@ double SquareOperations(const KroneckerLayerSize& layer, int64_t input_rank,
   return 2 * (t * o * i + i * r * std::min(t, o) + o * q * std::min(t, i));
 }
 
+// Bytes of decompositions, operations and bytes each, as
+// EigendecomposeTogether() goes about them: one that is much more than a
+// thread's part alone, others side by side.
+int64_t DecompositionWorkspace(
+    std::vector<std::pair<double, int64_t>> workspaces, int num_threads) {
+  std::sort(workspaces.rbegin(), workspaces.rend());
+  double rest = 0;
+  for (const auto& [operations, bytes] : workspaces) rest += operations;
+  int64_t most = 0;
+  size_t next = 0;
+  for (; next < workspaces.size(); ++next) {
+    const auto& [operations, bytes] = workspaces[next];
+    if (!TakesAllThreads(operations, rest, num_threads)) break;
+    most = std::max(most, bytes);
+    rest -= operations;
+  }
+  int64_t together = 0;
+  for (int t = 0; t < num_threads && next < workspaces.size(); ++t, ++next) {
+    together += workspaces[next].second;
+  }
+  return std::max(most, together);
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<KroneckerLayerSize>> MeasureKroneckerLayers(
@@ -91,7 +114,7 @@ KroneckerCosts EstimateKroneckerCosts(
     const std::vector<KroneckerLayerSize>& layers,
     const KroneckerCostOptions& options) {
   KroneckerCosts costs;
-  // Of the decompositions: the largest first.
+  // Of each decomposition.
   std::vector<std::pair<double, int64_t>> workspaces;
   int64_t held = 0;  // Statistics or eigenvectors, whichever are larger.
   for (const KroneckerLayerSize& layer : layers) {
@@ -134,14 +157,8 @@ KroneckerCosts EstimateKroneckerCosts(
   }
   costs.rotations = costs.eigenvectors / 8 * options.item_size;
   costs.state += costs.eigenvectors;
-  // As many as there are threads may be at work at a time.
-  std::sort(workspaces.rbegin(), workspaces.rend());
-  costs.decomposition = held;
-  for (size_t w = 0;
-       w < workspaces.size() && w < static_cast<size_t>(options.num_threads);
-       ++w) {
-    costs.decomposition += workspaces[w].second;
-  }
+  costs.decomposition =
+      held + DecompositionWorkspace(std::move(workspaces), options.num_threads);
   if (!options.is_ekfac) costs.rotations = 0;
   return costs;
 }

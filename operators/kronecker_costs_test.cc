@@ -77,7 +77,13 @@ TEST(KroneckerCostsTest, ThreadsDecomposeSideBySide) {
         .decomposition;
   };
   EXPECT_EQ(decomposition(2) - decomposition(1), 3 * 8 * 100 * 100);
-  EXPECT_EQ(decomposition(5) - decomposition(2), 2 * 3 * 8);
+  // Half of what there is to do is more than the part of one of four.
+  EXPECT_EQ(decomposition(4), decomposition(1));
+  // A large one is alone.
+  options.num_threads = 2;
+  const KroneckerCosts alone =
+      EstimateKroneckerCosts({Layer(400, 1, 1), Layer(100, 1, 1)}, options);
+  EXPECT_EQ(alone.decomposition - alone.covariances, 3 * 8 * 400 * 400);
 }
 
 }  // namespace

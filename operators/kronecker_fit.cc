@@ -21,6 +21,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/communicator.h"
+#include "base/process_memory.h"
 #include "base/status_macros.h"
 #include "base/thread_team.h"
 #include "base/torch_boundary.h"
@@ -781,6 +782,8 @@ absl::Status Fitter::DecomposeLayers() {
   }
   sums_.layers.clear();
   if (is_known) return absl::OkStatus();
+  // What the pass has left behind is in the way of the largest workspace.
+  ReleaseFreedMemory();
   INFLUENCE_ASSIGN_OR_RETURN(std::vector<Eigendecomposition> found,
                              EigendecomposeTogether(std::move(covariances),
                                                     *communicator_, progress_));

@@ -178,9 +178,7 @@ void DecomposeShare(std::vector<SymmetricMatrix>& matrices,
   size_t next = 0;
   for (; next < share.size() && costs[share[next]] >= kLongCost; ++next) {
     const size_t i = share[next];
-    if (num_threads > 1 && num_threads * costs[i] <= kLossOfThreads * rest) {
-      break;
-    }
+    if (!TakesAllThreads(costs[i], rest, num_threads)) break;
     ProgressStage stage(progress,
                         absl::StrCat("eigenvectors (", matrices[i].name, ", ",
                                      RowsOf(matrices[i]), " rows)"),
@@ -193,9 +191,7 @@ void DecomposeShare(std::vector<SymmetricMatrix>& matrices,
                       static_cast<int64_t>(share.size() - next), "matrices");
   for (; next < share.size(); ++next) {
     const size_t i = share[next];
-    if (num_threads > 1 && num_threads * costs[i] <= kLossOfThreads * rest) {
-      break;
-    }
+    if (!TakesAllThreads(costs[i], rest, num_threads)) break;
     results[i] = Decompose(matrices[i]);
     rest -= costs[i];
     stage.Advance();
@@ -217,6 +213,10 @@ void DecomposeShare(std::vector<SymmetricMatrix>& matrices,
 }
 
 }  // namespace
+
+bool TakesAllThreads(double cost, double rest, int num_threads) {
+  return num_threads == 1 || num_threads * cost > kLossOfThreads * rest;
+}
 
 double EigendecompositionCost(int64_t groups, int64_t n, int64_t m) {
   const auto h = static_cast<double>(groups);

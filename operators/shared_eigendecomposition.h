@@ -58,6 +58,10 @@ absl::StatusOr<std::vector<Eigendecomposition>> EigendecomposeTogether(
     std::vector<SymmetricMatrix> matrices, Communicator& communicator,
     ProgressReporter* progress = nullptr);
 
+// Whether a decomposition of `cost` gets all of a rank's threads where it and
+// those that follow it cost `rest` together.
+bool TakesAllThreads(double cost, double rest, int num_threads);
+
 // Operations of a decomposition: of H matrices of n rows, or from m of these
 // where m is given and not 0.
 double EigendecompositionCost(int64_t groups, int64_t n, int64_t m = 0);
