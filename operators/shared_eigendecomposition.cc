@@ -134,11 +134,9 @@ class ThreadsScope {
   const bool changes_;
 };
 
-// X^T = Q R. In one thread: MKL's QR decomposition in several was seen to wait
-// for itself for ever.
+// X^T = Q R, in one thread: a fraction of a second.
 std::tuple<at::Tensor, at::Tensor> BasisOf(const at::Tensor& rows) {
-  const ThreadsScope one_thread(at::in_parallel_region() ? at::get_num_threads()
-                                                         : 1);
+  const ThreadsScope one_thread(1);
   return at::linalg_qr(rows.to(at::kDouble).transpose(-2, -1));
 }
 
@@ -174,30 +172,43 @@ void DecomposeShare(std::vector<SymmetricMatrix>& matrices,
                     ProgressReporter* progress,
                     std::vector<Eigendecomposition>& results) {
   const int num_threads = at::get_num_threads();
-  double rest = SumOf(costs, share);
-  size_t next = 0;
-  for (; next < share.size() && costs[share[next]] >= kLongCost; ++next) {
-    const size_t i = share[next];
-    if (!TakesAllThreads(costs[i], rest, num_threads)) break;
+  // One by one, and what is left for the threads to share. Rows are never
+  // decomposed side by side: MKL's QR decomposition, made for several threads,
+  // waits for ever within an OpenMP region, which has one.
+  std::vector<size_t> alone, small;
+  std::vector<size_t> squares;
+  for (const size_t i : share) {
+    (matrices[i].rows.defined() ? alone : squares).push_back(i);
+  }
+  double rest = SumOf(costs, squares);
+  for (const size_t i : squares) {
+    if (small.empty() && TakesAllThreads(costs[i], rest, num_threads)) {
+      alone.push_back(i);
+      rest -= costs[i];
+    } else {
+      small.push_back(i);
+    }
+  }
+  std::vector<size_t> quick;
+  for (const size_t i : alone) {
+    if (costs[i] < kLongCost) {
+      quick.push_back(i);
+      continue;
+    }
     ProgressStage stage(progress,
                         absl::StrCat("eigenvectors (", matrices[i].name, ", ",
                                      RowsOf(matrices[i]), " rows)"),
                         /*total=*/1, "matrices");
     results[i] = Decompose(matrices[i]);
-    rest -= costs[i];
     stage.Advance();
   }
   ProgressStage stage(progress, "eigenvectors",
-                      static_cast<int64_t>(share.size() - next), "matrices");
-  for (; next < share.size(); ++next) {
-    const size_t i = share[next];
-    if (!TakesAllThreads(costs[i], rest, num_threads)) break;
+                      static_cast<int64_t>(quick.size() + small.size()),
+                      "matrices");
+  for (const size_t i : quick) {
     results[i] = Decompose(matrices[i]);
-    rest -= costs[i];
     stage.Advance();
   }
-  const std::vector<size_t> small(share.begin() + static_cast<int64_t>(next),
-                                  share.end());
   const std::vector<std::vector<size_t>> by_thread =
       ShareOut(costs, small, num_threads);
   at::parallel_for(0, num_threads, /*grain_size=*/1,
