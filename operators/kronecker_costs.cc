@@ -20,6 +20,7 @@ namespace {
 
 // One side of a layer, all groups together.
 struct SideCost {
+  bool is_dense = false;
   int64_t rank = 0;          // Eigenvectors, at most.
   int64_t statistics = 0;    // Bytes.
   int64_t eigenvectors = 0;  // Bytes.
@@ -33,6 +34,7 @@ SideCost CostOfSide(int64_t groups, int64_t width, int64_t num_rows,
   SideCost cost;
   const int64_t square = 8 * groups * width * width;
   if (num_rows > SecondMoment::MostRows(width)) {
+    cost.is_dense = true;
     cost.rank = width;
     cost.statistics = square;
     cost.eigenvectors = square;
@@ -114,7 +116,8 @@ KroneckerCosts EstimateKroneckerCosts(
     const std::vector<KroneckerLayerSize>& layers,
     const KroneckerCostOptions& options) {
   KroneckerCosts costs;
-  // Of each decomposition.
+  // Of each decomposition; rows are decomposed one by one.
+  int64_t rows_workspace = 0;
   std::vector<std::pair<double, int64_t>> workspaces;
   int64_t held = 0;  // Statistics or eigenvectors, whichever are larger.
   for (const KroneckerLayerSize& layer : layers) {
@@ -129,7 +132,11 @@ KroneckerCosts EstimateKroneckerCosts(
       costs.covariances += side.statistics;
       costs.eigenvectors += side.eigenvectors;
       held += std::max(side.statistics, side.eigenvectors);
-      workspaces.emplace_back(side.operations, side.workspace);
+      if (side.is_dense) {
+        workspaces.emplace_back(side.operations, side.workspace);
+      } else {
+        rows_workspace = std::max(rows_workspace, side.workspace);
+      }
       costs.decomposition_operations += side.operations;
       costs.pass_operations += side.sum_operations;
     }
@@ -158,7 +165,9 @@ KroneckerCosts EstimateKroneckerCosts(
   costs.rotations = costs.eigenvectors / 8 * options.item_size;
   costs.state += costs.eigenvectors;
   costs.decomposition =
-      held + DecompositionWorkspace(std::move(workspaces), options.num_threads);
+      held +
+      std::max(rows_workspace, DecompositionWorkspace(std::move(workspaces),
+                                                      options.num_threads));
   if (!options.is_ekfac) costs.rotations = 0;
   return costs;
 }
