@@ -5,11 +5,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <memory>
 #include <utility>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
+#include "ATen/ops/empty.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
@@ -35,6 +38,12 @@ constexpr int64_t kMaxJsonBytes = int64_t{1} << 30;
 // Chunks of an array are read and checked one by one; larger ones only need
 // more memory.
 constexpr int64_t kChunkBytes = int64_t{16} << 20;
+
+// Smaller arrays are packed, where there are more than so many.
+constexpr int64_t kMostSmallArrays = 32;
+constexpr int64_t kOwnArrayBytes = int64_t{4} << 20;
+constexpr char kPackedAt[] = "packed_at";
+constexpr absl::string_view kPackedPrefix = "packed_";
 
 std::string JsonPath(const std::string& path) {
   return absl::StrCat(path, "/", kFittedStateFile);
@@ -101,6 +110,12 @@ absl::Status ValidateArray(const FittedArray& array) {
 absl::Status ValidateState(const FittedState& state) {
   for (const FittedArray& array : state.arrays) {
     INFLUENCE_RETURN_IF_ERROR(ValidateArray(array));
+    if (absl::StartsWith(array.name, kPackedPrefix) &&
+        !absl::StrContains(array.name, '/')) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "fitted array ", array.name, ": found a name that begins with ",
+          kPackedPrefix, ", expected another (those are for packed arrays)"));
+    }
   }
   for (const double value : state.regularization) {
     INFLUENCE_RETURN_IF_ERROR(ValidateNonNegative("regularization", value));
@@ -110,6 +125,67 @@ absl::Status ValidateState(const FittedState& state) {
   }
   return absl::OkStatus();
 }
+
+std::string PackedName(at::ScalarType dtype) {
+  return absl::StrCat(kPackedPrefix, DtypeName(dtype));
+}
+
+bool IsSmall(const FittedArray& array) {
+  return array.values.numel() *
+             static_cast<int64_t>(array.values.element_size()) <
+         kOwnArrayBytes;
+}
+
+// Writes small arrays of one dtype one after the other, chunk by chunk.
+class PackedArrayWriter {
+ public:
+  // `size`: scalars of all of them.
+  static absl::StatusOr<PackedArrayWriter> Create(
+      at::ScalarType dtype, int64_t size, const FittedStateOptions& options,
+      ZarrStoreWriter& store) {
+    PackedArrayWriter packed;
+    ZarrArrayMetadata metadata;
+    metadata.shape = {size};
+    metadata.dtype = dtype;
+    metadata.zstd = ZstdCodec{options.compression_level, /*checksum=*/true};
+    const int64_t chunk = std::clamp<int64_t>(
+        size, 1, kChunkBytes / static_cast<int64_t>(at::elementSize(dtype)));
+    metadata.chunk_shape = {chunk};
+    INFLUENCE_ASSIGN_OR_RETURN(
+        packed.writer_, store.AddArray(PackedName(dtype), std::move(metadata)));
+    packed.size_ = size;
+    packed.buffer_ = at::empty({std::min(chunk, size)}, at::dtype(dtype));
+    return packed;
+  }
+
+  // Adds `values` and returns where they begin.
+  absl::StatusOr<int64_t> Add(const at::Tensor& values) {
+    const int64_t place = written_ + filled_;
+    const at::Tensor flat = values.reshape({-1});
+    int64_t done = 0;
+    while (done < flat.numel()) {
+      const int64_t count =
+          std::min(flat.numel() - done, buffer_.numel() - filled_);
+      buffer_.narrow(0, filled_, count).copy_(flat.narrow(0, done, count));
+      done += count;
+      filled_ += count;
+      if (filled_ == buffer_.numel() || written_ + filled_ == size_) {
+        INFLUENCE_RETURN_IF_ERROR(
+            writer_->Write({written_}, buffer_.narrow(0, 0, filled_)));
+        written_ += filled_;
+        filled_ = 0;
+      }
+    }
+    return place;
+  }
+
+ private:
+  ZarrArrayWriter* writer_ = nullptr;  // Borrowed from the store.
+  int64_t size_ = 0;
+  at::Tensor buffer_;  // A chunk, of which filled_ scalars count.
+  int64_t filled_ = 0;
+  int64_t written_ = 0;
+};
 
 absl::Status WriteArray(const FittedArray& array,
                         const FittedStateOptions& options,
@@ -205,20 +281,79 @@ LoadedFittedState ParseState(const Json& json) {
   return loaded;
 }
 
-absl::StatusOr<FittedArray> ReadArray(const std::string& path,
-                                      const ZarrGroup& group,
-                                      const Json& description) {
+absl::StatusOr<ZarrArray> OpenStored(const std::string& path,
+                                     const ZarrGroup& group,
+                                     const std::string& name) {
+  absl::StatusOr<ZarrArray> stored = group.OpenArray(name);
+  if (stored.ok() || stored.status().code() != absl::StatusCode::kNotFound) {
+    return stored;
+  }
+  return absl::DataLossError(absl::StrCat(path, ": found no array \"", name,
+                                          "\" (", stored.status().message(),
+                                          ")"));
+}
+
+// The packed arrays that were read, by name.
+using PackedArrays = std::map<std::string, at::Tensor>;
+
+absl::Status CheckFingerprint(const std::string& where,
+                              const FittedArray& array,
+                              const Json& description) {
+  INFLUENCE_ASSIGN_OR_RETURN(const std::string fingerprint,
+                             FingerprintOfTensor(array.values));
+  if (fingerprint == description.at("sha256").get<std::string>()) {
+    return absl::OkStatus();
+  }
+  return absl::DataLossError(absl::StrCat(
+      where, ": found other values (sha256 ", fingerprint,
+      "), expected those of array \"", array.name, "\" as written"));
+}
+
+absl::StatusOr<FittedArray> ReadPacked(const std::string& path,
+                                       const ZarrGroup& group,
+                                       const Json& description,
+                                       PackedArrays& packed) {
   FittedArray array;
   description.at("name").get_to(array.name);
-  const absl::StatusOr<ZarrArray> stored = group.OpenArray(array.name);
-  if (!stored.ok()) {
-    if (stored.status().code() != absl::StatusCode::kNotFound) {
-      return stored.status();
-    }
-    return absl::DataLossError(absl::StrCat(path, ": found no array \"",
-                                            array.name, "\" (",
-                                            stored.status().message(), ")"));
+  const std::string name =
+      absl::StrCat(kPackedPrefix, description.at("dtype").get<std::string>());
+  const auto shape = description.at("shape").get<std::vector<int64_t>>();
+  INFLUENCE_ASSIGN_OR_RETURN(const ZarrArray stored,
+                             OpenStored(path, group, name));
+  auto found = packed.find(name);
+  if (found == packed.end()) {
+    INFLUENCE_ASSIGN_OR_RETURN(at::Tensor values, stored.ReadAll());
+    found = packed.emplace(name, std::move(values)).first;
   }
+  const at::Tensor& all = found->second;
+  const auto begin = description.at(kPackedAt).get<int64_t>();
+  int64_t size = 1;
+  for (const int64_t length : shape) size *= length;
+  if (all.dim() != 1 || begin < 0 || begin + size > all.numel() ||
+      DtypeName(all.scalar_type()) !=
+          description.at("dtype").get<std::string>()) {
+    return absl::DataLossError(
+        absl::StrCat(stored.folder(), ": found ", stored.metadata().ToString(),
+                     ", expected ", begin + size, " entries of ",
+                     description.at("dtype").get<std::string>()));
+  }
+  array.values = all.narrow(0, begin, size).view(shape);
+  INFLUENCE_RETURN_IF_ERROR(
+      CheckFingerprint(stored.folder(), array, description));
+  return array;
+}
+
+absl::StatusOr<FittedArray> ReadArray(const std::string& path,
+                                      const ZarrGroup& group,
+                                      const Json& description,
+                                      PackedArrays& packed) {
+  if (description.contains(kPackedAt)) {
+    return ReadPacked(path, group, description, packed);
+  }
+  FittedArray array;
+  description.at("name").get_to(array.name);
+  const absl::StatusOr<ZarrArray> stored = OpenStored(path, group, array.name);
+  if (!stored.ok()) return stored.status();
   if (DtypeName(stored->dtype()) !=
           description.at("dtype").get<std::string>() ||
       stored->shape() != description.at("shape").get<std::vector<int64_t>>()) {
@@ -228,13 +363,8 @@ absl::StatusOr<FittedArray> ReadArray(const std::string& path,
         description.at("shape").dump()));
   }
   INFLUENCE_ASSIGN_OR_RETURN(array.values, stored->ReadAll());
-  INFLUENCE_ASSIGN_OR_RETURN(const std::string fingerprint,
-                             FingerprintOfTensor(array.values));
-  if (fingerprint != description.at("sha256").get<std::string>()) {
-    return absl::DataLossError(absl::StrCat(
-        stored->folder(), ": found other values (sha256 ", fingerprint,
-        "), expected those of array \"", array.name, "\" as written"));
-  }
+  INFLUENCE_RETURN_IF_ERROR(
+      CheckFingerprint(stored->folder(), array, description));
   return array;
 }
 
@@ -277,15 +407,38 @@ absl::Status SaveFittedState(ZarrStoreWriter& store, const FittedState& state,
         {{"format", kFormat}, {"method", state.method}}));
     ProgressStage stage(options.progress, "saving",
                         static_cast<int64_t>(state.arrays.size()), "arrays");
+    const bool packs = std::count_if(state.arrays.begin(), state.arrays.end(),
+                                     IsSmall) > kMostSmallArrays;
+    std::map<at::ScalarType, int64_t> sizes;  // Of what is packed.
+    for (const FittedArray& array : state.arrays) {
+      if (packs && IsSmall(array)) {
+        sizes[array.values.scalar_type()] += array.values.numel();
+      }
+    }
+    std::map<at::ScalarType, PackedArrayWriter> packed;
+    for (const auto& [dtype, size] : sizes) {
+      INFLUENCE_ASSIGN_OR_RETURN(
+          PackedArrayWriter writer,
+          PackedArrayWriter::Create(dtype, size, options, store));
+      packed.emplace(dtype, std::move(writer));
+    }
     Json arrays = Json::array();
     for (const FittedArray& array : state.arrays) {
-      INFLUENCE_RETURN_IF_ERROR(WriteArray(array, options, store));
       INFLUENCE_ASSIGN_OR_RETURN(const std::string fingerprint,
                                  FingerprintOfTensor(array.values));
-      arrays.push_back({{"name", array.name},
-                        {"dtype", DtypeName(array.values.scalar_type())},
-                        {"shape", array.values.sizes().vec()},
-                        {"sha256", fingerprint}});
+      Json description = {{"name", array.name},
+                          {"dtype", DtypeName(array.values.scalar_type())},
+                          {"shape", array.values.sizes().vec()},
+                          {"sha256", fingerprint}};
+      if (packs && IsSmall(array)) {
+        INFLUENCE_ASSIGN_OR_RETURN(
+            const int64_t place,
+            packed.at(array.values.scalar_type()).Add(array.values));
+        description[kPackedAt] = place;
+      } else {
+        INFLUENCE_RETURN_IF_ERROR(WriteArray(array, options, store));
+      }
+      arrays.push_back(std::move(description));
       stage.Advance();
     }
     FittedStateOrigin whole_origin = origin;
@@ -322,9 +475,10 @@ absl::StatusOr<LoadedFittedState> LoadFittedState(const std::string& path,
       }
       return absl::DataLossError(group.status().message());
     }
+    PackedArrays packed;
     for (const Json& description : arrays) {
       INFLUENCE_ASSIGN_OR_RETURN(FittedArray array,
-                                 ReadArray(path, *group, description));
+                                 ReadArray(path, *group, description, packed));
       loaded.state.arrays.push_back(std::move(array));
       stage.Advance();
     }

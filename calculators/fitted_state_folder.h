@@ -8,12 +8,19 @@
 //     fitted.json                  written last
 //     zarr.json                    the group
 //     fc1.weight/eigenvalues/...   an array for each of the state's
+//     packed_float64/...           or one for many
 //
-//   fitted.json: {"format": "influence fitted state", "version": 1,
+//   fitted.json: {"format": "influence fitted state", "version": 2,
 //                 "sha256": of all that follows,
 //                 "method": ..., "options": {...}, "blocks": [...], ...,
-//                 "arrays": [{"name", "dtype", "shape", "sha256"}, ...],
+//                 "arrays": [{"name", "dtype", "shape", "sha256",
+//                             "packed_at"}, ...],
 //                 "model": {"path", "sha256"}, "training_data": {...}, ...}
+//
+// Where more than 32 arrays have less than 4 MiB, these have no folders of
+// their own, of which a model with many layers would have thousands: each is
+// where "packed_at" says, row-major, in the array "packed_<dtype>" of one
+// dimension.
 //
 // The folder appears whole or not at all (folder_writer.h).
 #ifndef INFLUENCE_CALCULATORS_FITTED_STATE_FOLDER_H_
@@ -34,7 +41,7 @@
 namespace influence {
 
 // Of the folder's layout. Another version is refused by name.
-inline constexpr int64_t kFittedStateVersion = 1;
+inline constexpr int64_t kFittedStateVersion = 2;
 
 // The file that makes a folder a fitted one.
 inline constexpr absl::string_view kFittedStateFile = "fitted.json";

@@ -211,12 +211,12 @@ TEST_F(FittedStateFolderTest, SaysWhatIsNoFittedFolder) {
 TEST_F(FittedStateFolderTest, NamesAnotherVersionOfTheFormat) {
   INFLUENCE_ASSERT_OK(Save(Example()));
   WriteJson(
-      absl::StrReplaceAll(Json(), {{"\"version\": 1", "\"version\": 2"}}));
+      absl::StrReplaceAll(Json(), {{"\"version\": 2", "\"version\": 1"}}));
   EXPECT_THAT(LoadFittedState(path_),
               StatusIs(absl::StatusCode::kFailedPrecondition,
-                       AllOf(StartsWith(path_ + "/fitted.json: found version 2 "
+                       AllOf(StartsWith(path_ + "/fitted.json: found version 1 "
                                                 "of the format"),
-                             HasSubstr("expected version 1"))));
+                             HasSubstr("expected version 2; fit again"))));
   WriteJson("{\"format\": \"something else\"}");
   EXPECT_THAT(LoadFittedState(path_),
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr("\"format\"")));
@@ -262,6 +262,52 @@ TEST_F(FittedStateFolderTest, NamesAnArrayOfAnotherFit) {
               StatusIs(absl::StatusCode::kDataLoss,
                        HasSubstr("found float32 [3, 3] in chunks of [3, 3], "
                                  "expected float64 [4,3]")));
+}
+
+// 34 small arrays of three dtypes and a large one: four arrays, two files each.
+TEST_F(FittedStateFolderTest, ManySmallArraysShareFiles) {
+  LoadedFittedState example = Example();
+  std::vector<FittedArray>& arrays = example.state.arrays;
+  arrays.push_back({"large", SeededNormal({800, 700}, at::kDouble, 5)});
+  while (arrays.size() < 35) {
+    const auto i = static_cast<int64_t>(arrays.size());
+    // Together more than a chunk.
+    arrays.push_back({absl::StrCat("layer", i, "/vectors"),
+                      SeededNormal({i, 2500}, at::kDouble, i)});
+  }
+  INFLUENCE_ASSERT_OK(Save(example));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const LoadedFittedState loaded,
+                                 LoadFittedState(path_));
+  EXPECT_TRUE(Same(loaded, example));
+  int files = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(path_)) {
+    if (entry.is_regular_file()) ++files;
+  }
+  EXPECT_LE(files, 2 + 4 * 2 + 1);
+  EXPECT_TRUE(
+      ZarrArray::Open(path_ + "/large")->ReadAll()->equal(arrays[4].values));
+  // Others read it at its place.
+  EXPECT_TRUE(ZarrArray::Open(path_ + "/packed_float64")
+                  ->ReadAll()
+                  ->narrow(0, 0, 12)
+                  .equal(arrays[0].values.view({12})));
+  EXPECT_FALSE(fs::exists(path_ + "/fc1.0"));
+
+  // Damage is found all the same.
+  const std::string chunk = path_ + "/packed_float64/c/0";
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(std::string bytes, ReadFile(chunk, 1 << 30));
+  bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+  INFLUENCE_ASSERT_OK(WriteFileAtomically(chunk, bytes));
+  EXPECT_THAT(LoadFittedState(path_),
+              StatusIs(absl::StatusCode::kDataLoss, StartsWith(path_)));
+  fs::remove_all(path_ + "/packed_float64");
+  EXPECT_THAT(LoadFittedState(path_),
+              StatusIs(absl::StatusCode::kDataLoss,
+                       HasSubstr("no array \"packed_float64\"")));
+  arrays.push_back({"packed_float64", at::ones({2})});
+  EXPECT_THAT(Save(example, {.overwrite = true}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("begins with packed_")));
 }
 
 // A byte of any file changed (every one of a chunk, every third of the longer

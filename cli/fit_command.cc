@@ -73,9 +73,9 @@ absl::Status RunFitInto(OutputStore& store, const FitOptions& options,
   problem.memory_limit = options.memory_limit;
   problem.has_scores = false;
   problem.most_samples = opened.record.batch_size;
-  AddFit(source.method, opened.influence->blocks(), source.dtype,
-         options.memory_limit, problem);
-  problem.written_bytes = problem.method_bytes;
+  INFLUENCE_RETURN_IF_ERROR(AddFit(source.method, opened, source.dtype,
+                                   options.memory_limit, problem));
+  problem.written_bytes = problem.fitted_bytes;
   INFLUENCE_ASSIGN_OR_RETURN(
       const nlohmann::ordered_json plan_json,
       AgreeOnPlan(store.writer(), ItemsOfFit(opened), [&] {
@@ -92,7 +92,8 @@ absl::Status RunFitInto(OutputStore& store, const FitOptions& options,
   const std::string cost = CostText(source.method);
   console.Say(absl::StrCat("plan: ", cost.empty() ? "nothing to fit" : cost,
                            ", batches of ", opened.record.batch_size, "; ",
-                           PlanText(plan, options.memory_limit)));
+                           PlanText(plan, options.memory_limit),
+                           LargestDecompositionText(problem)));
   INFLUENCE_RETURN_IF_ERROR(FitWithNotes(opened, store, /*keep_fit=*/false,
                                          /*keep_all=*/options.resume,
                                          console.Progress()));

@@ -127,6 +127,7 @@ absl::StatusOr<std::unique_ptr<ComposableInfluence>> Create(
       INFLUENCE_ASSIGN_OR_RETURN(options.fisher, ParseFisher(method.fisher));
       INFLUENCE_ASSIGN_OR_RETURN(options.uncovered,
                                  ParseUncoveredPolicy(method.uncovered));
+      options.max_factor_size = method.max_factor_size;
       options.seed = source.seed;
       options.regularization = method.regularization;
       options.query_function = query_function;

@@ -119,6 +119,11 @@ const std::vector<Row>& Table() {
        "Parameters outside Linear and Conv layers: diagonal of the same "
        "Fisher, drop or error",
        {{Method::kKfac, "diagonal"}, {Method::kEkfac, "diagonal"}}},
+      {"--max-factor-size",
+       "N",
+       "Layers with more than N inputs or outputs are treated as --uncovered "
+       "says, instead of matrices [N, N]; 0 for no limit",
+       {{Method::kKfac, "0"}, {Method::kEkfac, "0"}}},
   };
   return *table;
 }
@@ -275,6 +280,12 @@ absl::Status SetOption(const std::string& name, const std::string& value,
   }
   if (name == "--fisher") {
     return choose(options.fisher, {"empirical", "exact", "sampled"});
+  }
+  if (name == "--max-factor-size") {
+    INFLUENCE_ASSIGN_OR_RETURN(
+        options.max_factor_size,
+        ParseInteger(name, value, 0, kMost, "an integer >= 0"));
+    return absl::OkStatus();
   }
   INFLUENCE_CHECK(name == "--uncovered");
   return choose(options.uncovered, {"diagonal", "drop", "error"});

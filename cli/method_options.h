@@ -57,6 +57,7 @@ struct MethodOptions {
   double dampen = 0;                       // In [0, 1).
   std::string fisher = "empirical";        // empirical, exact, sampled
   std::string uncovered = "diagonal";      // diagonal, drop, error
+  int64_t max_factor_size = 0;             // >= 0; 0 for none.
 
   // All options that the method has, as the user would write them: by name
   // without dashes, {"second_order": "hessian", "rank": "10"}.

@@ -58,6 +58,7 @@ const Given kGoodValues = {
     {"--dampen", "0.25"},
     {"--fisher", "sampled"},
     {"--uncovered", "drop"},
+    {"--max-factor-size", "1000"},
 };
 
 // The options of each method as documented, written down a second time.
@@ -76,8 +77,10 @@ const std::map<std::string, std::set<std::string>> kOptionsOf = {
     {"nystroem",
      {"--regularization", "--block-structure", "--second-order", "--rank",
       "--low-rank-inverse"}},
-    {"kfac", {"--regularization", "--fisher", "--uncovered"}},
-    {"ekfac", {"--regularization", "--fisher", "--uncovered"}},
+    {"kfac",
+     {"--regularization", "--fisher", "--uncovered", "--max-factor-size"}},
+    {"ekfac",
+     {"--regularization", "--fisher", "--uncovered", "--max-factor-size"}},
     {"ihm", {"--regularization", "--block-structure"}},
 };
 
@@ -134,6 +137,7 @@ TEST(MethodOptionsTest, DefaultsAreThoseOfTheMethod) {
     EXPECT_EQ(options.block_structure, BlockStructure::kLayer);
     EXPECT_EQ(options.fisher, "empirical");
     EXPECT_EQ(options.uncovered, "diagonal");
+    EXPECT_EQ(options.max_factor_size, 0);
   }
   INFLUENCE_ASSERT_OK_AND_ASSIGN(const MethodOptions lissa, Parse("lissa"));
   EXPECT_EQ(lissa.scale, std::nullopt);
@@ -197,6 +201,7 @@ TEST(MethodOptionsTest, ABadValueNamesWhatIsExpected) {
       {"lissa", "--dampen", "1", "a number in [0, 1)"},
       {"kfac", "--fisher", "true", "empirical or exact or sampled"},
       {"kfac", "--uncovered", "keep", "diagonal or drop or error"},
+      {"kfac", "--max-factor-size", "-1", "an integer >= 0"},
       {"direct", "--second-order", "fisher",
        "hessian or gauss_newton or generalized_gauss_newton"},
       {"ihm", "--block-structure", "blocks", "full or layer or parameter"},

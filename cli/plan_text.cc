@@ -8,14 +8,15 @@
 #include <string>
 #include <vector>
 
-#include "ATen/Parallel.h"
 #include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "base/status_macros.h"
 #include "cli/console.h"
 #include "cli/fitted_source.h"
 #include "cli/job.h"
+#include "cli/kronecker_plan.h"
 #include "cli/method_factory.h"
 #include "cli/method_options.h"
 #include "cli/options.h"
@@ -136,18 +137,19 @@ double MethodBytes(const MethodOptions& method, const ParameterBlocks& blocks,
       return 3 * static_cast<double>(method.rank) * num_parameters * item_bytes;
     case Method::kKfac:
     case Method::kEkfac:
-      // Eigenvalues in float64, eigenvectors of layers about as wide as deep.
-      return 40 * num_parameters;
+      return 0;
   }
   return 0;
 }
 
-void AddFit(const MethodOptions& method, const ParameterBlocks& blocks,
-            at::ScalarType dtype, std::optional<int64_t> memory_limit,
-            PlanProblem& problem) {
+absl::Status AddFit(const MethodOptions& method, const OpenedMethod& opened,
+                    at::ScalarType dtype, std::optional<int64_t> memory_limit,
+                    PlanProblem& problem) {
+  const ParameterBlocks& blocks = opened.influence->blocks();
   problem.fit_passes = NumFitPasses(method);
   problem.method_bytes = static_cast<int64_t>(
       MethodBytes(method, blocks, dtype == at::kDouble ? 8 : 4));
+  problem.fitted_bytes = problem.method_bytes;
   const bool is_kronecker =
       method.method == Method::kKfac || method.method == Method::kEkfac;
   if (method.method == Method::kEkfac) {
@@ -155,13 +157,9 @@ void AddFit(const MethodOptions& method, const ParameterBlocks& blocks,
   }
   problem.writes_gradients = !is_kronecker;
   if (is_kronecker) {
-    // The statistics of layers about as wide as deep.
-    const int num_threads = at::get_num_threads();
-    const int64_t bytes = 20 * blocks.size() * (num_threads - 1);
-    if (bytes <= FitWorkerBytes(memory_limit)) {
-      problem.fit_workers = num_threads;
-      problem.fit_worker_bytes = bytes;
-    }
+    INFLUENCE_RETURN_IF_ERROR(AddKroneckerFit(method, *opened.inputs.provider,
+                                              blocks, *opened.inputs.train,
+                                              memory_limit, problem));
   }
 
   // Of products with a curvature graphs are kept, or gradients; lissa, where
@@ -179,6 +177,7 @@ void AddFit(const MethodOptions& method, const ParameterBlocks& blocks,
       problem.product_factors = is_gauss_newton ? 1 : kCurvatureGraphFactors;
     }
   }
+  return absl::OkStatus();
 }
 
 std::string SizesText(const OpenedMethod& opened, int64_t num_queries) {

@@ -30,13 +30,15 @@ std::string CostText(const MethodOptions& method);
 int64_t NumFitPasses(const MethodOptions& method);
 
 // Bytes that the method holds beside model and data, roughly.
+// 0 for kfac and ekfac, which need to know the layers (kronecker_plan.h).
 double MethodBytes(const MethodOptions& method, const ParameterBlocks& blocks,
                    int64_t item_size);
 
-// What the fit of a method adds to a plan: its passes and its memory.
-void AddFit(const MethodOptions& method, const ParameterBlocks& blocks,
-            at::ScalarType dtype, std::optional<int64_t> memory_limit,
-            PlanProblem& problem);
+// What the fit of a method adds to a plan: its passes and its memory. Errors of
+// AddKroneckerFit().
+absl::Status AddFit(const MethodOptions& method, const OpenedMethod& opened,
+                    at::ScalarType dtype, std::optional<int64_t> memory_limit,
+                    PlanProblem& problem);
 
 // "P = 2410 parameters, 100.0 % on the fast path; N = 1500 training samples, M
 // = 297 queries"; what there is none of is left out.

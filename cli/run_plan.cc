@@ -26,8 +26,12 @@ using Json = nlohmann::ordered_json;
 using Queries = PlanProblem::Queries;
 
 // Scratch that does not grow with the batches: of products with the queries,
-// tile by tile, and of a part of a fit.
+// tile by tile, and of a part of a fit, at most and at least.
 constexpr int64_t kScratchBytes = int64_t{96} << 20;
+constexpr int64_t kLeastScratchBytes = int64_t{16} << 20;
+
+// Smaller decompositions are done in a moment.
+constexpr int64_t kLargeDecomposition = 1000;
 
 // Samples of a probe.
 constexpr int64_t kMaxProbe = 256;
@@ -35,6 +39,7 @@ constexpr int64_t kMaxProbe = 256;
 // Batches of the fit for each of its workers, where there are samples enough
 // for batches of kMinFitBatch.
 constexpr int64_t kBatchesOfFitWorker = 4;
+constexpr int64_t kLeastBatchesOfFitWorker = 2;
 constexpr int64_t kMinFitBatch = 64;
 
 struct PlanField {
@@ -97,9 +102,19 @@ int64_t PeakBytes(const PlanProblem& problem, const BatchProbe& probe,
   const int64_t batch = plan.batch_size * probe.bytes_per_sample();
   int64_t fit = 0;
   if (problem.fit_passes > 0) {
+    // The factors of a batch, contiguous and rotated.
+    const int64_t scratch =
+        std::clamp(2 * plan.fit_batch_size * probe.factor_bytes_per_sample,
+                   kLeastScratchBytes, kScratchBytes);
     const int64_t each =
-        kScratchBytes + plan.fit_batch_size * probe.bytes_per_sample();
-    fit = problem.fit_workers * each + problem.fit_worker_bytes +
+        scratch + plan.fit_batch_size * probe.bytes_per_sample();
+    int64_t pass = problem.fit_pass_bytes + each;
+    const int64_t num_batches =
+        sizes.num_train / problem.num_ranks / plan.fit_batch_size;
+    if (num_batches >= kLeastBatchesOfFitWorker * problem.fit_workers) {
+      pass += (problem.fit_workers - 1) * each + problem.fit_worker_bytes;
+    }
+    fit = std::max(pass, problem.fit_solve_bytes) +
           std::min(problem.kept_factor_bytes,
                    sizes.num_train * probe.factor_bytes_per_sample);
   }
@@ -147,7 +162,8 @@ double SecondsOf(const PlanProblem& problem, const BatchProbe& probe,
                static_cast<double>(problem.sizes.values_per_score) *
                probe.seconds_per_score;
   }
-  return seconds + gradients * probe.seconds_per_gradient;
+  return seconds + gradients * probe.seconds_per_gradient +
+         problem.fit_seconds / static_cast<double>(problem.num_ranks);
 }
 
 // Training samples a batch that meets tiles of `num_queries` rows, as far as
@@ -175,6 +191,18 @@ absl::Status TooLittle(const PlanProblem& problem, int64_t peak) {
   const std::string found =
       BytesText(static_cast<double>(problem.memory_limit.value_or(0)));
   const std::string needed = BytesText(static_cast<double>(peak));
+  const int64_t fit_bytes =
+      problem.method_bytes +
+      std::max(problem.fit_pass_bytes, problem.fit_solve_bytes);
+  if (!problem.largest_layer.empty() && fit_bytes > *problem.memory_limit / 2) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "--memory-limit: found ", found, ", expected ", needed, " or more (",
+        BytesText(static_cast<double>(fit_bytes)), " for the factors of the ",
+        "layers, ", BytesText(static_cast<double>(problem.largest_bytes)),
+        " of them for ", problem.largest_layer, " with ", problem.largest_rows,
+        " rows: --max-factor-size ", problem.largest_rows - 1,
+        " or less gives such layers a diagonal)"));
+  }
   if (problem.method_bytes > *problem.memory_limit / 2) {
     return absl::ResourceExhaustedError(absl::StrCat(
         "--memory-limit: found ", found, ", expected ", needed, " or more (",
@@ -294,6 +322,13 @@ absl::StatusOr<Json> ProbeAndPlan(const GradientProvider& provider,
                              ProbeBatch(provider, data, ProbeSize(problem)));
   INFLUENCE_ASSIGN_OR_RETURN(const RunPlan plan, MakePlan(problem, probe));
   return PlanJson(plan);
+}
+
+std::string LargestDecompositionText(const PlanProblem& problem) {
+  if (problem.largest_rows < kLargeDecomposition) return "";
+  return absl::StrCat(
+      "; the largest eigendecomposition: ", problem.largest_rows, " rows (",
+      problem.largest_layer, ")");
 }
 
 std::string PlanText(const RunPlan& plan, std::optional<int64_t> memory_limit) {

@@ -5,7 +5,8 @@
 // cuts it in the same way. Peak memory is
 //
 //   baseline + method + max(fit, scores or rows)
-//   fit    = kept factors + scratch + batch; rows = batch + what is written
+//   fit    = kept factors + max(statistics + scratch + batch, decompositions)
+//   rows   = batch + what is written
 //   scores = queries of a pass + batch of queries or of training data + tiles
 //
 // all in bytes: the baseline (model, data, libraries) and a batch measured, the
@@ -39,7 +40,8 @@ struct RunPlan {
   int64_t peak_memory_bytes = 0;  // Of the process; 0 where not known.
   int64_t written_bytes = 0;      // Before compression.
 
-  // From the measured rates; without what solves and factorisations take.
+  // From the measured rates; without what solves and factorisations take, but
+  // for those of kfac and ekfac.
   double estimated_seconds = 0;
 };
 
@@ -65,8 +67,22 @@ struct PlanProblem {
   int64_t fit_passes = 0;         // Of the fit, over the training data.
   int64_t method_bytes = 0;       // That it holds afterwards.
   int64_t kept_factor_bytes = 0;  // At most, between its passes.
-  int64_t fit_workers = 1;        // That go through batches of it side by side.
+  int64_t fit_workers = 1;        // That go through batches of it side by side,
+                                  // if there are two batches for each.
   int64_t fit_worker_bytes = 0;   // Statistics of all but the first of them.
+
+  // Of a fit that goes through matrices of its own, beyond method_bytes: while
+  // it passes over the data, and while it decomposes; how long it takes for
+  // them, beside the gradients. The layer that has the largest, its rows and
+  // bytes; empty where there is none.
+  int64_t fit_pass_bytes = 0;
+  int64_t fit_solve_bytes = 0;
+  double fit_seconds = 0;
+  std::string largest_layer;
+  int64_t largest_rows = 0;
+  int64_t largest_bytes = 0;
+
+  int64_t fitted_bytes = 0;  // Of method_bytes, what `fit` writes.
 
   // A method that solves with products keeps, from its fit on, what they are
   // made of: so many times the factors of the samples that are a rank's, where
@@ -102,7 +118,7 @@ int64_t ProbeSize(const PlanProblem& problem);
 // Batches as ChooseBatchSizes() has them, or larger where only factors of
 // gradients are held; smaller ones where `probe` says that they need more, and
 // as small as memory_limit asks for. kResourceExhausted, naming the option to
-// change, where not even that suffices.
+// change, and the layer if one needs most of it, where not even that suffices.
 absl::StatusOr<RunPlan> MakePlan(const PlanProblem& problem,
                                  const BatchProbe& probe);
 
@@ -111,6 +127,10 @@ absl::StatusOr<RunPlan> MakePlan(const PlanProblem& problem,
 absl::StatusOr<nlohmann::ordered_json> ProbeAndPlan(
     const GradientProvider& provider, const DataSet& data,
     const PlanProblem& problem);
+
+// "; the largest eigendecomposition: 12384 rows (decoder.0)"; empty where there
+// is none of 1000 rows or more.
+std::string LargestDecompositionText(const PlanProblem& problem);
 
 // "peak memory about 812 MiB (limit 1 GiB); writes 458 MiB; about 12 s"
 std::string PlanText(const RunPlan& plan, std::optional<int64_t> memory_limit);

@@ -111,7 +111,7 @@ TEST(RunPlanTest, WorkersOfAFitHaveBatchesOfTheirOwn) {
                                  MakePlan(problem, Probe(8000)));
   EXPECT_EQ(several.fit_batch_size, 1024);
   EXPECT_EQ(several.peak_memory_bytes, alone.peak_memory_bytes + 50 * kMiB +
-                                           2 * (96 * kMiB + 1024 * 8000));
+                                           2 * (16 * kMiB + 1024 * 8000));
   // Four batches for each, but none of less than 64 samples.
   problem.sizes.num_train = 5000;
   INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan fewer,
@@ -125,6 +125,41 @@ TEST(RunPlanTest, WorkersOfAFitHaveBatchesOfTheirOwn) {
   INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan asked,
                                  MakePlan(problem, Probe(8000)));
   EXPECT_EQ(asked.fit_batch_size, 100);
+}
+
+// One batch is not shared out, and needs no statistics of a second worker.
+TEST(RunPlanTest, WorkersWithoutBatchesNeedNothing) {
+  PlanProblem problem = Problem();
+  problem.has_scores = false;
+  problem.writes_gradients = false;
+  problem.fit_passes = 2;
+  problem.sizes.num_train = 64;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan alone,
+                                 MakePlan(problem, Probe(8000)));
+  problem.fit_workers = 2;
+  problem.fit_worker_bytes = 50 * kMiB;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan several,
+                                 MakePlan(problem, Probe(8000)));
+  EXPECT_EQ(several.peak_memory_bytes, alone.peak_memory_bytes);
+}
+
+// Statistics while the data are read, workspace while they are not.
+TEST(RunPlanTest, MatricesOfTheFitCountWhereTheyAreHeld) {
+  PlanProblem problem = Problem();
+  problem.has_scores = false;
+  problem.batch_size = 32;
+  problem.fit_passes = 2;
+  problem.kept_factor_bytes = 10 * kMiB;
+  problem.fit_pass_bytes = 5 * kMiB;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan passes,
+                                 MakePlan(problem, Probe(kMiB)));
+  EXPECT_EQ(passes.peak_memory_bytes, (200 + 10 + 5 + 16 + 32) * kMiB);
+  problem.fit_solve_bytes = 400 * kMiB;
+  problem.fit_seconds = 77;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan solves,
+                                 MakePlan(problem, Probe(kMiB)));
+  EXPECT_EQ(solves.peak_memory_bytes, (200 + 10 + 400) * kMiB);
+  EXPECT_NEAR(solves.estimated_seconds, passes.estimated_seconds + 77, 1e-9);
 }
 
 TEST(RunPlanTest, ABatchThatNeedsMuchIsMadeSmaller) {
@@ -162,7 +197,7 @@ TEST(RunPlanTest, ThePeakIsTheSumOfWhatIsHeldAtATime) {
   INFLUENCE_ASSERT_OK_AND_ASSIGN(const RunPlan fit,
                                  MakePlan(problem, Probe(kMiB)));
   EXPECT_EQ(fit.peak_memory_bytes,
-            (200 + 7) * kMiB + 96 * kMiB + 32 * kMiB + 300 * kMiB);
+            (200 + 7) * kMiB + 16 * kMiB + 32 * kMiB + 300 * kMiB);
 }
 
 // Of the samples of one rank, and only where they are within the limit.

@@ -174,14 +174,15 @@ int64_t LargestSharedBatch(int64_t num_train, int workers) {
 }
 
 // What the plan depends on beside the sizes.
-PlanProblem ProblemOf(const ScoresOptions& options, const OpenedMethod& opened,
-                      bool keeps_factors) {
+absl::StatusOr<PlanProblem> ProblemOf(const ScoresOptions& options,
+                                      const OpenedMethod& opened,
+                                      bool keeps_factors) {
   PlanProblem problem;
   problem.batch_size = options.batch_size;
   problem.memory_limit = options.memory_limit;
   if (const auto* fit = std::get_if<FitSource>(&options.source)) {
-    AddFit(fit->method, opened.influence->blocks(), opened.record.dtype,
-           options.memory_limit, problem);
+    INFLUENCE_RETURN_IF_ERROR(AddFit(fit->method, opened, opened.record.dtype,
+                                     options.memory_limit, problem));
   }
   problem.writes_gradients = keeps_factors;
   // What a tolerance saves is saved on the queries' rotated factors.
@@ -280,7 +281,8 @@ absl::StatusOr<RunPlan> PlanScores(const ScoresOptions& options,
   const int64_t num_train = train.num_samples();
   const at::ScalarType dtype = opened.record.dtype;
   const bool has_rows = run.factors.has_value() || KeepsFactors(opened.method);
-  PlanProblem problem = ProblemOf(options, opened, has_rows);
+  INFLUENCE_ASSIGN_OR_RETURN(PlanProblem problem,
+                             ProblemOf(options, opened, has_rows));
   problem.sizes = {.num_parameters = opened.influence->num_parameters(),
                    .item_size = dtype == at::kDouble ? 8 : 4,
                    .num_train = num_train,

@@ -92,6 +92,11 @@ at::Tensor SumOverPositions(const at::Tensor& gradients) {
 
 }  // namespace
 
+int64_t LayerFactors::num_positions() const {
+  return real_positions.defined() ? real_positions.sum().item<int64_t>()
+                                  : inputs.size(0) * inputs.size(2);
+}
+
 AffineLayers FindAffineLayers(const std::vector<NamedParameter>& parameters,
                               const std::vector<LayerUse>& uses,
                               const CoverageReport& coverage) {
@@ -190,7 +195,7 @@ absl::StatusOr<std::vector<LayerFactors>> FactorsOfLayer(
           layer.groups, " x (", layer.outputs, " + ", layer.inputs, ")]"));
     }
     factors.push_back(
-        LayerFactors{inputs, gradients, product->num_positions()});
+        LayerFactors{inputs, gradients, product->real_positions()});
   }
   if (bias == nullptr || !layer.bias_apart) return factors;
 

@@ -68,8 +68,11 @@ AffineLayers FindAffineLayers(const std::vector<NamedParameter>& parameters,
 struct LayerFactors {
   at::Tensor inputs;     // [N, H, T, I]
   at::Tensor gradients;  // [N, H, T, O]
-  // Of all samples; fewer than N * T where some are filled up with zeros.
-  int64_t num_positions;
+  // OuterProductTerm::real_positions().
+  at::Tensor real_positions = at::Tensor();
+
+  // Of all samples.
+  int64_t num_positions() const;
 };
 
 // The factors of a layer's uses (those that the function depends on), views of

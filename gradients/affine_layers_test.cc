@@ -112,7 +112,7 @@ void ExpectOneLayer(const Observed& observed, std::optional<int64_t> bias,
   // Uses of the same widths are one, with the positions of all.
   ASSERT_EQ(factors.size(), 1u);
   const int64_t n = observed.batch.size();
-  EXPECT_EQ(factors[0].num_positions, n * factors[0].inputs.size(2));
+  EXPECT_EQ(factors[0].num_positions(), n * factors[0].inputs.size(2));
   EXPECT_EQ(factors[0].inputs.size(2) % num_uses, 0);
   at::Tensor whole = at::zeros({n, groups, outputs, inputs}, at::kDouble);
   at::Tensor sums = at::zeros({n, groups * outputs}, at::kDouble);

@@ -194,15 +194,16 @@ at::TensorOptions DenseTerm::Options() const { return gradients_.options(); }
 
 OuterProductTerm::OuterProductTerm(int64_t offset, at::Tensor left,
                                    at::Tensor right)
-    : OuterProductTerm(offset, left, right, left.size(0) * left.size(2)) {}
+    : OuterProductTerm(offset, std::move(left), std::move(right),
+                       at::Tensor()) {}
 
 OuterProductTerm::OuterProductTerm(int64_t offset, at::Tensor left,
-                                   at::Tensor right, int64_t num_positions)
+                                   at::Tensor right, at::Tensor real_positions)
     : GradientTerm(left.size(0), offset,
                    left.size(1) * left.size(3) * right.size(3)),
       left_(std::move(left)),
       right_(std::move(right)),
-      num_positions_(num_positions) {
+      real_positions_(std::move(real_positions)) {
   INFLUENCE_CHECK(left_.size(0) == right_.size(0) &&
                   left_.size(1) == right_.size(1) &&
                   left_.size(2) == right_.size(2));

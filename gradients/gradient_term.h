@@ -108,12 +108,11 @@ class OuterProductTerm : public GradientTerm {
   OuterProductTerm(int64_t offset, at::Tensor left, at::Tensor right);
 
   // Where samples with fewer than T positions are filled up with zeros:
-  // num_positions <= N * T is the number of all others.
+  // real_positions, bool [N, T], is false there. Undefined: all are real.
   OuterProductTerm(int64_t offset, at::Tensor left, at::Tensor right,
-                   int64_t num_positions);
+                   at::Tensor real_positions);
 
-  // Of all samples together.
-  int64_t num_positions() const { return num_positions_; }
+  const at::Tensor& real_positions() const { return real_positions_; }
 
   const at::Tensor& left() const { return left_; }
   const at::Tensor& right() const { return right_; }
@@ -146,7 +145,7 @@ class OuterProductTerm : public GradientTerm {
 
   at::Tensor left_;
   at::Tensor right_;
-  int64_t num_positions_;
+  at::Tensor real_positions_;
 };
 
 // The gradient of sample n is a matrix of `num_rows` rows of which only the

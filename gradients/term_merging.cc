@@ -13,6 +13,7 @@
 #include "ATen/core/Tensor.h"
 #include "ATen/ops/cat.h"
 #include "ATen/ops/full.h"
+#include "ATen/ops/ones.h"
 #include "ATen/ops/zeros.h"
 #include "base/status_macros.h"
 #include "gradients/gradient_term.h"
@@ -65,16 +66,26 @@ std::shared_ptr<const GradientTerm> Merge(const Terms& group) {
   if (group.size() == 1) return group[0];
   const int64_t offset = group[0]->offset();
   if (AsOuterProduct(*group[0]) != nullptr) {
-    std::vector<at::Tensor> left, right;
-    int64_t num_positions = 0;
+    std::vector<at::Tensor> left, right, real;
+    bool all_real = true;
     for (const auto& term : group) {
       const OuterProductTerm& product = *AsOuterProduct(*term);
       left.push_back(product.left());
       right.push_back(product.right());
-      num_positions += product.num_positions();
+      all_real = all_real && !product.real_positions().defined();
     }
-    return std::make_shared<OuterProductTerm>(offset, at::cat(left, 2),
-                                              at::cat(right, 2), num_positions);
+    for (const auto& term : group) {
+      if (all_real) break;
+      const OuterProductTerm& product = *AsOuterProduct(*term);
+      real.push_back(
+          product.real_positions().defined()
+              ? product.real_positions()
+              : at::ones({product.num_samples(), product.left().size(2)},
+                         at::kBool));
+    }
+    return std::make_shared<OuterProductTerm>(
+        offset, at::cat(left, 2), at::cat(right, 2),
+        all_real ? at::Tensor() : at::cat(real, 1));
   }
   if (const auto* first = AsRowSparse(*group[0])) {
     std::vector<at::Tensor> rows, values;
@@ -104,13 +115,12 @@ std::shared_ptr<const GradientTerm> Join(const Terms& members) {
                                   [](const auto& m) { return m != nullptr; });
   const int64_t offset = (*first)->offset();
   if (const auto* product = AsOuterProduct(**first)) {
-    int64_t most = 0, num_positions = 0;
+    int64_t most = 0;
     for (const auto& member : members) {
       if (member == nullptr) continue;
-      const int64_t count = AsOuterProduct(*member)->left().size(2);
-      most = std::max(most, count);
-      num_positions += count;
+      most = std::max(most, AsOuterProduct(*member)->left().size(2));
     }
+    const at::Tensor real = at::zeros({num_samples, most}, at::kBool);
     const int64_t groups = product->left().size(1);
     const at::Tensor left =
         at::zeros({num_samples, groups, most, product->left().size(3)},
@@ -122,9 +132,12 @@ std::shared_ptr<const GradientTerm> Join(const Terms& members) {
       if (members[n] == nullptr) continue;
       CopySample(AsOuterProduct(*members[n])->left(), left, n);
       CopySample(AsOuterProduct(*members[n])->right(), right, n);
+      real[n]
+          .narrow(0, 0, AsOuterProduct(*members[n])->left().size(2))
+          .fill_(1);
     }
-    return std::make_shared<OuterProductTerm>(offset, left, right,
-                                              num_positions);
+    return std::make_shared<OuterProductTerm>(
+        offset, left, right, real.all().item<bool>() ? at::Tensor() : real);
   }
   if (const auto* sparse = AsRowSparse(**first)) {
     int64_t most = 0;

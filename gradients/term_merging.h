@@ -23,8 +23,8 @@ Terms MergeTerms(const Terms& terms);
 
 // samples[n]: the terms of one parameter for sample n alone (one sample each).
 // The terms for all of them. Samples may have any numbers of positions: the
-// shorter ones are filled up with zeros, which
-// OuterProductTerm::num_positions() does not count. Throws c10::Error on a
+// shorter ones are filled up with zeros, as
+// OuterProductTerm::real_positions() tells. Throws c10::Error on a
 // LibTorch failure.
 Terms JoinSamples(const std::vector<Terms>& samples);
 

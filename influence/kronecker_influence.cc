@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <map>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -12,8 +11,9 @@
 #include "ATen/ops/cat.h"
 #include "ATen/ops/empty.h"
 #include "ATen/ops/sort.h"
+#include "ATen/ops/stack.h"
 #include "ATen/ops/tensor.h"
-#include "absl/strings/numbers.h"
+#include "ATen/ops/zeros.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -30,9 +30,11 @@ namespace {
 
 constexpr char kFisherOption[] = "fisher";
 constexpr char kUncoveredOption[] = "uncovered";
+constexpr char kMaxFactorSizeOption[] = "max_factor_size";
 constexpr char kSeedOption[] = "seed";
 constexpr char kScoreToleranceOption[] = "score_tolerance";
 constexpr char kDroppedOption[] = "dropped";
+constexpr char kTooWideOption[] = "too_wide";
 constexpr char kLayoutArray[] = "/layout";
 constexpr char kDiagonalArray[] = "/diagonal";
 constexpr int64_t kLayoutSize = 5;
@@ -44,32 +46,25 @@ absl::Status ValidateScoreTolerance(double score_tolerance) {
                    ", expected a value in [0, 1)"));
 }
 
-// The prefixes of the pairs' arrays, in the order of `layers`.
-std::vector<std::string> PairNames(
+// Of `layers`, the pairs [begin, end) of one layer and its groups: those that
+// follow each other.
+std::vector<std::pair<size_t, size_t>> GroupedPairs(
     const std::vector<KroneckerFactors>& layers) {
-  std::map<std::string, int> num_groups;
-  for (const KroneckerFactors& factors : layers) ++num_groups[factors.layer];
-  std::vector<std::string> names;
-  names.reserve(layers.size());
-  for (const KroneckerFactors& factors : layers) {
-    names.push_back(num_groups[factors.layer] == 1
-                        ? factors.layer
-                        : absl::StrCat(factors.layer, "/", factors.group));
+  std::vector<std::pair<size_t, size_t>> grouped;
+  for (size_t p = 0; p < layers.size(); ++p) {
+    if (layers[p].group == 0) grouped.emplace_back(p, p);
+    grouped.back().second = p + 1;
   }
-  return names;
+  return grouped;
 }
 
-// Layer and group of such a prefix.
-void SplitPairName(const std::string& name, KroneckerFactors* factors) {
-  factors->layer = name;
-  factors->group = 0;
-  const size_t slash = name.rfind('/');
-  int64_t group = 0;
-  if (slash != std::string::npos &&
-      absl::SimpleAtoi(name.substr(slash + 1), &group)) {
-    factors->layer = name.substr(0, slash);
-    factors->group = group;
-  }
+// The tensors `member` of these pairs: one as it is, several as one.
+at::Tensor Stacked(const std::vector<KroneckerFactors>& layers, size_t begin,
+                   size_t end, at::Tensor KroneckerFactors::*member) {
+  if (end == begin + 1) return layers[begin].*member;
+  std::vector<at::Tensor> all;
+  for (size_t p = begin; p < end; ++p) all.push_back(layers[p].*member);
+  return at::stack(all);
 }
 
 bool HasArray(const FittedState& state, const std::string& name) {
@@ -91,12 +86,10 @@ std::string NamesInBlock(const Model& model, const ParameterBlock& block,
   return absl::StrJoin(names, ", ");
 }
 
-// One factor pair of a state.
-absl::StatusOr<KroneckerFactors> FactorsOfState(
-    const FittedState& state, const std::string& name,
-    const std::vector<int64_t>& parameters) {
-  KroneckerFactors factors;
-  SplitPairName(name, &factors);
+// Adds the factor pairs of the layer `name` of a state to `layers`.
+absl::Status AddLayerOfState(const FittedState& state, const std::string& name,
+                             const std::vector<int64_t>& parameters,
+                             std::vector<KroneckerFactors>& layers) {
   INFLUENCE_ASSIGN_OR_RETURN(
       const at::Tensor layout_array,
       ArrayOfState(state, absl::StrCat(name, kLayoutArray), at::kLong,
@@ -112,37 +105,61 @@ absl::StatusOr<KroneckerFactors> FactorsOfState(
                      absl::StrJoin(layout, layout + kLayoutSize, ", "),
                      "], expected parameters below ", num_parameters));
   }
-  factors.weight = parameters[layout[0]];
-  factors.weight_offset = layout[1];
-  factors.input_major = layout[2] == 1;
-  if (layout[3] >= 0) factors.bias = parameters[layout[3]];
-  factors.bias_offset = layout[4];
-  const auto array = [&](absl::string_view what,
-                         const std::vector<int64_t>& shape) {
+  // With [H] in front where there are groups.
+  const std::string eigenvalues_name = absl::StrCat(name, "/eigenvalues");
+  const auto found = std::find_if(
+      state.arrays.begin(), state.arrays.end(),
+      [&](const FittedArray& array) { return array.name == eigenvalues_name; });
+  const bool has_groups =
+      found != state.arrays.end() && found->values.dim() == 3;
+  const auto array = [&](absl::string_view what, std::vector<int64_t> shape,
+                         int64_t groups) {
+    if (has_groups) shape.insert(shape.begin(), groups);
     return ArrayOfState(state, absl::StrCat(name, "/", what), at::kDouble,
                         shape);
   };
-  INFLUENCE_ASSIGN_OR_RETURN(factors.eigenvalues,
-                             array("eigenvalues", {-1, -1}));
-  const int64_t o = factors.eigenvalues.size(0);
-  const int64_t i = factors.eigenvalues.size(1);
-  INFLUENCE_ASSIGN_OR_RETURN(factors.input_eigenvectors,
-                             array("input_eigenvectors", {i, i}));
-  INFLUENCE_ASSIGN_OR_RETURN(factors.input_eigenvalues,
-                             array("input_eigenvalues", {i}));
-  INFLUENCE_ASSIGN_OR_RETURN(factors.gradient_eigenvectors,
-                             array("gradient_eigenvectors", {o, o}));
-  INFLUENCE_ASSIGN_OR_RETURN(factors.gradient_eigenvalues,
-                             array("gradient_eigenvalues", {o}));
-  if (HasArray(state, absl::StrCat(name, "/input_covariance"))) {
-    INFLUENCE_ASSIGN_OR_RETURN(factors.input_covariance,
-                               array("input_covariance", {i, i}));
+  INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor eigenvalues,
+                             array("eigenvalues", {-1, -1}, -1));
+  const int64_t q = eigenvalues.size(-2), r = eigenvalues.size(-1);
+  const int64_t groups = has_groups ? eigenvalues.size(0) : 1;
+  INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor input_eigenvectors,
+                             array("input_eigenvectors", {-1, r}, groups));
+  INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor input_eigenvalues,
+                             array("input_eigenvalues", {r}, groups));
+  INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor gradient_eigenvectors,
+                             array("gradient_eigenvectors", {-1, q}, groups));
+  INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor gradient_eigenvalues,
+                             array("gradient_eigenvalues", {q}, groups));
+  for (const auto& [what, vectors] :
+       {std::make_pair("input_eigenvectors", input_eigenvectors),
+        std::make_pair("gradient_eigenvectors", gradient_eigenvectors)}) {
+    if (vectors.size(-2) >= vectors.size(-1)) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        "fitted state: ", name, "/", what, ": found shape ",
+        ShapeString(vectors), ", expected at most as many columns as rows"));
   }
-  if (HasArray(state, absl::StrCat(name, "/gradient_covariance"))) {
-    INFLUENCE_ASSIGN_OR_RETURN(factors.gradient_covariance,
-                               array("gradient_covariance", {o, o}));
+  const int64_t outputs = gradient_eigenvectors.size(-2);
+  const int64_t inputs = input_eigenvectors.size(-2) - (layout[3] < 0 ? 0 : 1);
+  for (int64_t h = 0; h < groups; ++h) {
+    const auto of_group = [&](const at::Tensor& stack) {
+      return has_groups ? stack.select(0, h) : stack;
+    };
+    KroneckerFactors factors;
+    factors.layer = name;
+    factors.group = h;
+    factors.weight = parameters[layout[0]];
+    factors.weight_offset = layout[1] + h * outputs * inputs;
+    factors.input_major = layout[2] == 1;
+    if (layout[3] >= 0) factors.bias = parameters[layout[3]];
+    factors.bias_offset = layout[3] >= 0 ? layout[4] + h * outputs : 0;
+    factors.eigenvalues = of_group(eigenvalues);
+    factors.input_eigenvectors = of_group(input_eigenvectors);
+    factors.input_eigenvalues = of_group(input_eigenvalues);
+    factors.gradient_eigenvectors = of_group(gradient_eigenvectors);
+    factors.gradient_eigenvalues = of_group(gradient_eigenvalues);
+    layers.push_back(std::move(factors));
   }
-  return factors;
+  return absl::OkStatus();
 }
 
 // Whether every scalar is covered is the inverses' business.
@@ -155,15 +172,17 @@ absl::StatusOr<KroneckerCurvature> CurvatureOfState(
   for (const FittedArray& array : state.arrays) {
     absl::string_view name = array.name;
     if (!absl::ConsumeSuffix(&name, kLayoutArray)) continue;
-    INFLUENCE_ASSIGN_OR_RETURN(
-        KroneckerFactors factors,
-        FactorsOfState(state, std::string(name), parameters));
-    curvature.layers.push_back(std::move(factors));
+    INFLUENCE_RETURN_IF_ERROR(AddLayerOfState(state, std::string(name),
+                                              parameters, curvature.layers));
   }
   INFLUENCE_ASSIGN_OR_RETURN(const std::string dropped,
                              OptionOfState(state, kDroppedOption));
   const std::vector<std::string> dropped_names =
       absl::StrSplit(dropped, ',', absl::SkipEmpty());
+  INFLUENCE_ASSIGN_OR_RETURN(const std::string too_wide,
+                             OptionOfState(state, kTooWideOption));
+  const std::vector<std::string> too_wide_names =
+      absl::StrSplit(too_wide, ',', absl::SkipEmpty());
   for (const int64_t index : parameters) {
     const NamedParameter& parameter = model.parameters()[index];
     const std::string diagonal = absl::StrCat(parameter.name, kDiagonalArray);
@@ -176,6 +195,10 @@ absl::StatusOr<KroneckerCurvature> CurvatureOfState(
     if (std::find(dropped_names.begin(), dropped_names.end(), parameter.name) !=
         dropped_names.end()) {
       curvature.dropped.push_back(index);
+    }
+    if (std::find(too_wide_names.begin(), too_wide_names.end(),
+                  parameter.name) != too_wide_names.end()) {
+      curvature.too_wide.push_back(index);
     }
   }
   return curvature;
@@ -235,6 +258,13 @@ std::vector<BlockReport> KroneckerInfluence::report() const {
           inverse.num_dropped(), " of ", block.size, " parameters left out: ",
           NamesInBlock(provider().model(), block, curvature_->dropped)));
     }
+    const std::string too_wide =
+        NamesInBlock(provider().model(), block, curvature_->too_wide);
+    if (!too_wide.empty()) {
+      entry.remarks.push_back(
+          absl::StrCat("wider than the largest factor size ",
+                       options_.max_factor_size, ": ", too_wide));
+    }
     if (inverse.contracted_share() < 1) {
       entry.remarks.push_back(absl::StrFormat(
           "scores contract %.1f %% of the eigenvalues where a sample has one "
@@ -267,6 +297,11 @@ KroneckerInfluence::CurvatureEigenvalues() const {
           for (const KroneckerFactors& factors : curvature_->layers) {
             if (holds(factors.weight)) {
               parts.push_back(factors.eigenvalues.reshape({-1}));
+              // Of what is orthogonal to the eigenvectors.
+              parts.push_back(
+                  at::zeros({factors.num_outputs() * factors.num_inputs() -
+                             factors.eigenvalues.numel()},
+                            at::kDouble));
             }
           }
           for (const DiagonalFactor& factor : curvature_->diagonals) {
@@ -286,6 +321,8 @@ KroneckerInfluence::FitOperators(std::shared_ptr<const BatchSequence> data,
   fit_options.method = options_.method;
   fit_options.fisher = options_.fisher;
   fit_options.uncovered = options_.uncovered;
+  fit_options.max_factor_size = options_.max_factor_size;
+  fit_options.keep_covariances = false;
   fit_options.seed = options_.seed;
   fit_options.mean_squared_norms = options_.regularization.is_auto();
   fit_options.kept_factor_bytes = options_.kept_factor_bytes;
@@ -376,6 +413,7 @@ absl::StatusOr<FittedState> KroneckerInfluence::DoExportState() const {
   state.options[kFisherOption] = std::string(FisherName(options_.fisher));
   state.options[kUncoveredOption] =
       std::string(UncoveredPolicyName(options_.uncovered));
+  state.options[kMaxFactorSizeOption] = absl::StrCat(options_.max_factor_size);
   state.options[kSeedOption] = absl::StrCat(options_.seed);
   state.options[kScoreToleranceOption] = NumberText(options_.score_tolerance);
   state.regularization = regularization_.values;
@@ -388,38 +426,40 @@ absl::StatusOr<FittedState> KroneckerInfluence::DoExportState() const {
   };
   const std::vector<NamedParameter>& all = provider().model().parameters();
   return CatchTorch("fitted state", [&]() -> absl::StatusOr<FittedState> {
-    const std::vector<std::string> names = PairNames(curvature_->layers);
-    for (size_t p = 0; p < names.size(); ++p) {
-      const KroneckerFactors& factors = curvature_->layers[p];
-      const auto add = [&](absl::string_view what, const at::Tensor& values) {
-        if (!values.defined()) return;
-        state.arrays.push_back({absl::StrCat(names[p], "/", what), values});
+    const std::vector<KroneckerFactors>& layers = curvature_->layers;
+    for (const auto& [begin, end] : GroupedPairs(layers)) {
+      const KroneckerFactors& factors = layers[begin];
+      const auto add = [&, begin = begin, end = end](
+                           absl::string_view what,
+                           at::Tensor KroneckerFactors::*member) {
+        state.arrays.push_back({absl::StrCat(factors.layer, "/", what),
+                                Stacked(layers, begin, end, member)});
       };
       const std::vector<int64_t> layout = {
           position(factors.weight), factors.weight_offset,
           factors.input_major ? 1 : 0,
           factors.bias.has_value() ? position(*factors.bias) : -1,
           factors.bias.has_value() ? factors.bias_offset : 0};
-      state.arrays.push_back({absl::StrCat(names[p], kLayoutArray),
+      state.arrays.push_back({absl::StrCat(factors.layer, kLayoutArray),
                               at::tensor(layout, at::dtype(at::kLong))});
-      add("input_eigenvectors", factors.input_eigenvectors);
-      add("input_eigenvalues", factors.input_eigenvalues);
-      add("gradient_eigenvectors", factors.gradient_eigenvectors);
-      add("gradient_eigenvalues", factors.gradient_eigenvalues);
-      add("eigenvalues", factors.eigenvalues);
-      add("input_covariance", factors.input_covariance);
-      add("gradient_covariance", factors.gradient_covariance);
+      add("input_eigenvectors", &KroneckerFactors::input_eigenvectors);
+      add("input_eigenvalues", &KroneckerFactors::input_eigenvalues);
+      add("gradient_eigenvectors", &KroneckerFactors::gradient_eigenvectors);
+      add("gradient_eigenvalues", &KroneckerFactors::gradient_eigenvalues);
+      add("eigenvalues", &KroneckerFactors::eigenvalues);
     }
     for (const DiagonalFactor& factor : curvature_->diagonals) {
       state.arrays.push_back(
           {absl::StrCat(all[factor.parameter].name, kDiagonalArray),
            factor.diagonal});
     }
-    std::vector<std::string> dropped;
-    for (const int64_t index : curvature_->dropped) {
-      dropped.push_back(all[index].name);
-    }
-    state.options[kDroppedOption] = absl::StrJoin(dropped, ",");
+    const auto names_of = [&](const std::vector<int64_t>& indices) {
+      return absl::StrJoin(indices, ",", [&](std::string* out, int64_t index) {
+        absl::StrAppend(out, all[index].name);
+      });
+    };
+    state.options[kDroppedOption] = names_of(curvature_->dropped);
+    state.options[kTooWideOption] = names_of(curvature_->too_wide);
     return std::move(state);
   });
 }
@@ -448,6 +488,9 @@ absl::StatusOr<std::unique_ptr<KroneckerInfluence>> KroneckerInfluence::Restore(
                              OptionOfState(state, kUncoveredOption));
   INFLUENCE_ASSIGN_OR_RETURN(options.uncovered,
                              ParseUncoveredPolicy(uncovered));
+  INFLUENCE_ASSIGN_OR_RETURN(const uint64_t max_factor_size,
+                             SeedOfState(state, kMaxFactorSizeOption));
+  options.max_factor_size = static_cast<int64_t>(max_factor_size);
   INFLUENCE_ASSIGN_OR_RETURN(options.seed, SeedOfState(state, kSeedOption));
   INFLUENCE_ASSIGN_OR_RETURN(options.score_tolerance,
                              NumberOfState(state, kScoreToleranceOption));

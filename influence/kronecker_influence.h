@@ -38,6 +38,7 @@ struct KroneckerInfluenceOptions {
   KroneckerMethod method = KroneckerMethod::kEkfac;
   Fisher fisher = Fisher::kEmpirical;
   UncoveredPolicy uncovered = UncoveredPolicy::kDiagonal;
+  int64_t max_factor_size = 0;    // As of KroneckerFitOptions.
   uint64_t seed = 0;              // Of the sampled Fisher.
   Regularization regularization;  // Auto.
 
@@ -56,8 +57,9 @@ struct KroneckerInfluenceOptions {
 };
 
 // Blocks are the model's layers (BlockStructure::kLayer). Thread-safe after
-// Fit(). Memory after it: the curvature, 8 (2 O^2 + 2 I^2 + O I) bytes a factor
-// pair, and its converted copy, about half of that in float32.
+// Fit(). Memory after it: the curvature, 8 (O Q + I R + Q R) bytes a factor
+// pair (kronecker_curvature.h; without covariances), and its converted copy,
+// about half of that in float32.
 class KroneckerInfluence : public ComposableInfluence {
  public:
   // kInvalidArgument if `provider` is null, an option is out of range or the
@@ -82,7 +84,7 @@ class KroneckerInfluence : public ComposableInfluence {
   // layer that scores contract.
   std::vector<BlockReport> report() const override;
 
-  // Factor statistics, eigenvectors and eigenvalues; null before Fit().
+  // Eigenvectors and eigenvalues, no covariances; null before Fit().
   const KroneckerCurvature* curvature() const { return curvature_.get(); }
 
   // The inverse of each block, in the blocks' order; empty before Fit().
@@ -112,13 +114,13 @@ class KroneckerInfluence : public ComposableInfluence {
       std::shared_ptr<const BatchSequence> data,
       ProgressReporter* progress) override;
 
-  // For each factor pair, with its group where a layer has several:
-  // "<layer>[/<group>]/input_eigenvectors", "/gradient_eigenvectors",
-  // "/input_eigenvalues", "/gradient_eigenvalues", "/eigenvalues" and, where
-  // kept, "/input_covariance" and "/gradient_covariance", float64, as in
-  // KroneckerFactors; "/layout", int64: weight, its offset, whether it is
+  // For each layer "<layer>/input_eigenvectors", "/gradient_eigenvectors",
+  // "/input_eigenvalues", "/gradient_eigenvalues" and "/eigenvalues", float64,
+  // as in KroneckerFactors, with a dimension [H] in front where the layer has
+  // several groups; "/layout", int64: weight, its offset, whether it is
   // input-major, bias or -1, its offset, where parameters are counted in the
-  // blocks' order. For each diagonal "<parameter>/diagonal".
+  // blocks' order and offsets are those of the first group. For each diagonal
+  // "<parameter>/diagonal".
   absl::StatusOr<FittedState> DoExportState() const override;
 
  private:

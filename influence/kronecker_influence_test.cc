@@ -11,6 +11,7 @@
 #include "ATen/Parallel.h"
 #include "ATen/core/Tensor.h"
 #include "ATen/ops/cat.h"
+#include "ATen/ops/conv1d.h"
 #include "ATen/ops/diag.h"
 #include "ATen/ops/einsum.h"
 #include "ATen/ops/eye.h"
@@ -149,6 +150,128 @@ TEST_F(KroneckerInfluenceTest, EqualsADenseBuildOfTheFormula) {
                                    model->Influences(test_, train_));
     EXPECT_THAT(scores, TensorNear(factors.matmul(train.t()), 1e-8));
   }
+}
+
+// 20 samples of layers with a side of 66 or 70: eigenvectors of their span.
+TEST_F(KroneckerInfluenceTest, FewSamplesOfWideLayersEqualTheDenseFormula) {
+  for (const std::vector<int64_t>& widths :
+       {std::vector<int64_t>{70, 5, 3}, std::vector<int64_t>{4, 66, 3}}) {
+    model_ = TanhMlp(widths, at::kDouble, 1);
+    const int64_t i = widths[0], h = widths[1];
+    train_ = SeededClassification(20, i, 3, at::kDouble, 8);
+    test_ = SeededClassification(6, i, 3, at::kDouble, 7);
+    SetUp();
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor train,
+                                   provider_->FlatGrads(train_));
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor test,
+                                   provider_->FlatGrads(test_));
+    const int64_t first_size = h * (i + 1), second_size = 3 * (h + 1);
+    for (const KroneckerMethod method :
+         {KroneckerMethod::kKfac, KroneckerMethod::kEkfac}) {
+      SCOPED_TRACE(absl::StrCat(KroneckerMethodName(method), " ", i, " ", h));
+      KroneckerInfluenceOptions options =
+          Options(*Regularization::ByBlock({{"0", 0.01}, {"2", 0.03}}));
+      options.method = method;
+      const auto model = Fitted(options);
+      EXPECT_TRUE(model->curvature()->layers[0].is_deficient());
+      EXPECT_FALSE(model->curvature()->layers[1].input_covariance.defined());
+      const at::Tensor first = DenseInverseOfLayer(
+          train.narrow(1, 0, first_size), h, i, method, 0.01);
+      const at::Tensor second = DenseInverseOfLayer(
+          train.narrow(1, first_size, second_size), 3, h, method, 0.03);
+      const auto solved = [&](const at::Tensor& grads) {
+        return at::cat(
+            {grads.narrow(1, 0, first_size).matmul(first),
+             grads.narrow(1, first_size, second_size).matmul(second)},
+            /*dim=*/1);
+      };
+      const at::Tensor factors = solved(test);
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor found,
+                                     model->InfluenceFactors(test_));
+      EXPECT_THAT(found, TensorNear(factors, 1e-8));
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor scores,
+                                     model->Influences(test_, train_));
+      EXPECT_THAT(scores, TensorNear(factors.matmul(train.t()), 1e-8));
+      // Queries that the fit has not seen, with what is beside the span.
+      EXPECT_THAT(*model->Influences(test_, test_),
+                  TensorNear(factors.matmul(test.t()), 1e-8));
+      EXPECT_THAT(*model->SelfInfluences(test_),
+                  TensorNear(factors.mul(test).sum(1), 1e-8));
+
+      // As many eigenvalues as parameters, zeros among them.
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(const std::vector<at::Tensor> eigenvalues,
+                                     model->CurvatureEigenvalues());
+      ASSERT_EQ(eigenvalues[0].sizes(), at::IntArrayRef({first_size}));
+      EXPECT_EQ(eigenvalues[0].min().item<double>(), 0);
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(const FittedState state,
+                                     model->ExportState());
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(
+          const auto restored, KroneckerInfluence::Restore(provider_, state));
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor again,
+                                     restored->Influences(test_, train_));
+      EXPECT_TRUE(again.equal(scores));
+
+      // Without regularization there is no inverse.
+      EXPECT_THAT(model->WithRegularization(Constant(0)),
+                  StatusIs(kInvalid, HasSubstr("regularization")));
+    }
+  }
+}
+
+// Groups have one array of each kind, of which a depthwise layer had hundreds.
+TEST_F(KroneckerInfluenceTest, TheStateOfGroupsIsOneArray) {
+  const at::Tensor w = ParameterLike(SeededNormal({8, 1, 3}, at::kDouble, 1));
+  const at::Tensor b = ParameterLike(SeededNormal({8}, at::kDouble, 2));
+  model_ = std::make_shared<const FunctionModel>(
+      std::vector<NamedParameter>{{"conv.weight", w}, {"conv.bias", b}},
+      [w, b](const std::vector<at::Tensor>& x) {
+        return at::conv1d(x[0].view({-1, 4, 5}), w, b, at::IntArrayRef{1},
+                          at::IntArrayRef{0}, at::IntArrayRef{1}, 4)
+            .tanh()
+            .sum({2});
+      });
+  train_ = SeededClassification(20, 20, 8, at::kDouble, 8);
+  test_ = SeededClassification(6, 20, 8, at::kDouble, 7);
+  SetUp();
+  const auto model = Fitted(Options(Constant(0.1)));
+  ASSERT_EQ(model->curvature()->layers.size(), 4);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const FittedState state, model->ExportState());
+  EXPECT_EQ(state.arrays.size(), 6);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      const at::Tensor eigenvalues,
+      ArrayOfState(state, "conv/eigenvalues", at::kDouble, {4, 2, 4}));
+  for (int64_t h = 0; h < 4; ++h) {
+    EXPECT_TRUE(
+        eigenvalues[h].equal(model->curvature()->layers[h].eigenvalues));
+  }
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor scores,
+                                 model->Influences(test_, train_));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const auto restored,
+                                 KroneckerInfluence::Restore(provider_, state));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor again,
+                                 restored->Influences(test_, train_));
+  EXPECT_TRUE(again.equal(scores));
+}
+
+TEST_F(KroneckerInfluenceTest, TheLargestFactorSizeIsInReportAndState) {
+  KroneckerInfluenceOptions options = Options(Constant(0.1));
+  options.max_factor_size = 5;  // Of 5 and 6 inputs with the 1.
+  const auto model = Fitted(options);
+  EXPECT_TRUE(model->report()[0].remarks.empty());
+  EXPECT_THAT(model->report()[1].remarks,
+              testing::ElementsAre(
+                  "18 of 18 parameters by the diagonal of the Fisher: "
+                  "2.weight, 2.bias",
+                  "wider than the largest factor size 5: 2.weight, 2.bias"));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const FittedState state, model->ExportState());
+  EXPECT_EQ(state.options.at("max_factor_size"), "5");
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const auto restored,
+                                 KroneckerInfluence::Restore(provider_, state));
+  EXPECT_EQ(restored->report()[1].remarks, model->report()[1].remarks);
+  options.max_factor_size = -1;
+  EXPECT_THAT((*KroneckerInfluence::Create(provider_, options))
+                  ->Fit(AsSequence(train_, 7)),
+              StatusIs(kInvalid, HasSubstr("max_factor_size: found -1")));
 }
 
 TEST_F(KroneckerInfluenceTest, EkfacIsExactWhereItMustBe) {
@@ -416,8 +539,8 @@ TEST_F(MixedModelTest, RefusesAStateThatDoesNotFit) {
   FittedState bad = state;
   bad.method = "direct";
   EXPECT_THAT(restore(bad), StatusIs(kInvalid, HasSubstr("method direct")));
-  for (const std::string option :
-       {"fisher", "uncovered", "seed", "score_tolerance", "dropped"}) {
+  for (const std::string option : {"fisher", "uncovered", "max_factor_size",
+                                   "seed", "score_tolerance", "dropped"}) {
     bad = state;
     bad.options.erase(option);
     EXPECT_THAT(restore(bad),

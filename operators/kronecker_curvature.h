@@ -42,18 +42,28 @@ struct KroneckerFactors {
   at::Tensor input_covariance;
   at::Tensor gradient_covariance;
 
-  // float64. S = U diag(s) U^T, eigenvectors in the columns, s descending.
-  at::Tensor input_eigenvectors;     // U_A [I, I]
-  at::Tensor input_eigenvalues;      // [I]
-  at::Tensor gradient_eigenvectors;  // U_G [O, O]
-  at::Tensor gradient_eigenvalues;   // [O]
+  // float64. S = U diag(s) U^T, orthonormal eigenvectors in the columns, s
+  // descending. R <= I and Q <= O: what is orthogonal to the columns has
+  // eigenvalue 0.
+  at::Tensor input_eigenvectors;     // U_A [I, R]
+  at::Tensor input_eigenvalues;      // [R]
+  at::Tensor gradient_eigenvectors;  // U_G [O, Q]
+  at::Tensor gradient_eigenvalues;   // [Q]
 
-  // Lambda [O, I], float64, >= 0: of KFAC the outer product of the two lists
-  // of eigenvalues, of EKFAC mean_n (U_G^T G_n U_A)^2 entry by entry.
+  // Lambda [Q, R], float64, >= 0: of KFAC the outer product of the two lists
+  // of eigenvalues, of EKFAC mean_n (U_G^T G_n U_A)^2 entry by entry. It is 0
+  // for all that is orthogonal to the columns of U_A or U_G, as the gradients
+  // of the fit are.
   at::Tensor eigenvalues;
 
   int64_t num_inputs() const { return input_eigenvectors.size(0); }      // I
   int64_t num_outputs() const { return gradient_eigenvectors.size(0); }  // O
+
+  // Whether U_A or U_G has fewer columns than rows.
+  bool is_deficient() const {
+    return input_eigenvectors.size(1) < num_inputs() ||
+           gradient_eigenvectors.size(1) < num_outputs();
+  }
 };
 
 // A parameter outside of all layers: the diagonal of the same Fisher.
@@ -68,6 +78,10 @@ struct KroneckerCurvature {
 
   // Parameters that were left out: their part of every product is 0.
   std::vector<int64_t> dropped;
+
+  // Those of diagonals and dropped that belong to layers wider than
+  // KroneckerFitOptions::max_factor_size.
+  std::vector<int64_t> too_wide;
 
   int64_t num_samples = 0;
 };

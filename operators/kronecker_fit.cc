@@ -14,7 +14,7 @@
 #include "ATen/Parallel.h"
 #include "ATen/core/Tensor.h"
 #include "ATen/core/grad_mode.h"
-#include "ATen/ops/outer.h"
+#include "ATen/ops/nonzero.h"
 #include "ATen/ops/tensor.h"
 #include "ATen/ops/zeros.h"
 #include "absl/functional/function_ref.h"
@@ -22,6 +22,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/communicator.h"
+#include "base/process_memory.h"
 #include "base/status_macros.h"
 #include "base/thread_team.h"
 #include "base/torch_boundary.h"
@@ -33,7 +34,9 @@
 #include "gradients/model.h"
 #include "operators/fit_checkpoint.h"
 #include "operators/gradient_factors.h"
+#include "operators/kronecker_costs.h"
 #include "operators/kronecker_statistics.h"
+#include "operators/second_moment.h"
 #include "operators/shared_eigendecomposition.h"
 
 namespace influence {
@@ -56,17 +59,6 @@ struct Part {
   int64_t first_sample;  // Index of sample `begin` in the data set.
 };
 
-std::vector<PositionFactors> FactorsOfGroup(
-    const std::vector<LayerFactors>& uses, int64_t group) {
-  std::vector<PositionFactors> factors;
-  factors.reserve(uses.size());
-  for (const LayerFactors& use : uses) {
-    factors.push_back(PositionFactors{use.inputs.select(1, group),
-                                      use.gradients.select(1, group)});
-  }
-  return factors;
-}
-
 int64_t BytesOf(const PartFactors& factors) {
   int64_t bytes = 0;
   for (const std::vector<LayerFactors>& uses : factors) {
@@ -88,13 +80,23 @@ constexpr int64_t kMinBatchesOfWorker = 2;
 constexpr absl::string_view kCovariancesStage = "covariances";
 constexpr absl::string_view kEigenvaluesStage = "eigenvalues";
 
-// Arrays of a pair in kEigenvaluesStage.
-constexpr size_t kPairArrays = 5;
+// Arrays of a layer in kEigenvaluesStage.
+constexpr size_t kLayerArrays = 5;
 
 absl::Status UnexpectedStage(absl::string_view stage) {
   return absl::DataLossError(
       absl::StrCat("fit: found other arrays kept of the stage ", stage,
                    ", expected those of this model"));
+}
+
+// factor [N, H, T, F] of `use` without what samples were filled up with:
+// itself, or [R, H, 1, F].
+at::Tensor RealPositions(const at::Tensor& factor, const LayerFactors& use) {
+  if (!use.real_positions.defined()) return factor;
+  const at::Tensor rows = at::nonzero(use.real_positions.reshape({-1}));
+  return factor.transpose(1, 2)
+      .reshape({-1, factor.size(1), 1, factor.size(3)})
+      .index_select(0, rows.squeeze(1));
 }
 
 // One fit. Each step is called once, in the order of the declarations.
@@ -129,9 +131,16 @@ class Fitter {
 
  private:
   struct LayerSums {
-    std::vector<at::Tensor> inputs;     // By group: [I, I], upper triangle.
-    std::vector<at::Tensor> gradients;  // By group: [O, O], upper triangle.
-    int64_t num_positions = 0;          // Of all samples and uses.
+    SecondMoment inputs, gradients;
+    int64_t num_positions = 0;  // Of all samples and uses.
+  };
+
+  // What becomes of them, of all groups of a layer: KroneckerFactors with a
+  // dimension [H] in front.
+  struct LayerFit {
+    at::Tensor input_covariance, gradient_covariance;  // Where kept.
+    Eigendecomposition inputs, gradients;
+    at::Tensor eigenvalues;
   };
 
   // What the first pass adds up.
@@ -150,7 +159,7 @@ class Fitter {
     // The factors of the first parts, by part and term.
     std::vector<std::vector<PartFactors>> kept;
     Sums sums;
-    std::vector<at::Tensor> squares;  // By pair: [O, I], EKFAC.
+    std::vector<at::Tensor> squares;  // By layer: [H, Q, R], EKFAC.
   };
 
   // Says that a worker is done with a batch; kAborted if another has failed.
@@ -172,11 +181,15 @@ class Fitter {
   // The next batch of a worker: the sequence is read by one at a time.
   absl::StatusOr<Batch> Read(int64_t index);
 
+  // Bytes of the statistics of a worker. Looks at the factors of `probe` where
+  // the matrices [I, I] and [O, O] would be more than `enough`.
+  absl::StatusOr<int64_t> WorkerBytes(const Batch& probe, int64_t enough) const;
+
   // Workers that share this rank's batches.
-  int NumWorkers() const;
+  absl::StatusOr<int> NumWorkers(const Batch& probe) const;
 
   // Cuts this rank's batches into a share for each worker.
-  absl::Status MakeShares();
+  absl::Status MakeShares(const Batch& probe);
 
   // All zero.
   Sums NewSums() const;
@@ -200,7 +213,7 @@ class Fitter {
   // The parts of all ranks, a row [batch, begin, end, first_sample] each.
   absl::StatusOr<at::Tensor> PartsOfAllRanks() const;
 
-  // The sums of the first pass, in a fixed order.
+  // The state of the sums of the first pass, in a fixed order.
   std::vector<at::Tensor> CovarianceSums() const;
 
   // Replaces what this rank has summed in the first pass by the sums of all.
@@ -212,11 +225,12 @@ class Fitter {
                                         const std::vector<int64_t>& positions,
                                         bool check_biases) const;
 
-  // fitted_ with the covariances, from the sums.
-  void MakePairs();
+  // fitted_ with the covariances, where they are kept, and their eigenpairs,
+  // from the sums of the layers, which are let go.
+  absl::Status DecomposeLayers();
 
-  // The eigenvalues and eigenvectors of the pairs' covariances.
-  absl::Status DecomposePairs();
+  // The factor pairs of fitted_.
+  std::vector<KroneckerFactors> Pairs() const;
 
   // What the first pass takes from one term of one part.
   absl::Status AddTerm(const FactoredGradients& gradients,
@@ -251,18 +265,19 @@ class Fitter {
   std::optional<FisherGradients> weights_fisher_;
 
   std::mutex reading_;
-  std::vector<Share> shares_;             // Of this rank.
-  Sums sums_;                             // Of all shares, then of all ranks.
-  std::vector<KroneckerFactors> fitted_;  // By layer and group.
-  std::vector<Rotation> rotations_;       // Likewise, EKFAC.
-  std::vector<at::Tensor> known_;         // Of kEigenvaluesStage, or empty.
+  std::vector<Share> shares_;        // Of this rank.
+  Sums sums_;                        // Of all shares, then of all ranks.
+  std::vector<LayerFit> fitted_;     // By layer.
+  std::vector<Rotation> rotations_;  // Likewise, EKFAC.
+  std::vector<at::Tensor> known_;    // Of kEigenvaluesStage, or empty.
 };
 
 absl::Status Fitter::Prepare(const Batch& probe) {
   first_batch_ = FirstBatchOf(communicator_->rank());
   end_batch_ = FirstBatchOf(communicator_->rank() + 1);
   probe_size_ = probe.size();
-  layers_ = FindKroneckerLayers(model(), provider_->affine_layers(), blocks_);
+  layers_ = FindKroneckerLayers(model(), provider_->affine_layers(), blocks_,
+                                options_.max_factor_size);
   if (options_.uncovered == UncoveredPolicy::kError &&
       !layers_.uncovered.empty()) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -303,31 +318,56 @@ absl::Status Fitter::Prepare(const Batch& probe) {
         FisherGradients::Create(options_.fisher, std::move(restricted), probe,
                                 options_.seed));
   }
-  return MakeShares();
+  return MakeShares(probe);
 }
 
-int Fitter::NumWorkers() const {
-  const int num_threads = at::get_num_threads();
-  int64_t bytes = 0;  // Of the statistics of a worker.
-  for (const KroneckerLayer& layer : layers_.layers) {
-    const int64_t inputs = layer.num_inputs(), outputs = layer.affine.outputs;
-    bytes += layer.affine.groups * int64_t{8} *
-             std::max(inputs * inputs + outputs * outputs,
-                      is_ekfac() ? inputs * outputs : int64_t{0});
-  }
+absl::StatusOr<int64_t> Fitter::WorkerBytes(const Batch& probe,
+                                            int64_t enough) const {
+  int64_t other_bytes = 0;
   if (options_.uncovered == UncoveredPolicy::kDiagonal) {
     for (const UncoveredParameter& parameter : layers_.uncovered) {
-      bytes += 8 * model().parameters()[parameter.parameter].tensor.numel();
+      other_bytes +=
+          8 * model().parameters()[parameter.parameter].tensor.numel();
     }
   }
-  const bool several =
-      end_batch_ - first_batch_ >= kMinBatchesOfWorker * num_threads &&
-      (num_threads - 1) * bytes <= options_.worker_bytes;
-  return several ? num_threads : 1;
+  int64_t dense_bytes = other_bytes;
+  for (const KroneckerLayer& layer : layers_.layers) {
+    const int64_t inputs = layer.num_inputs(), outputs = layer.affine.outputs;
+    dense_bytes += layer.affine.groups * int64_t{8} *
+                   std::max(inputs * inputs + outputs * outputs,
+                            is_ekfac() ? inputs * outputs : int64_t{0});
+  }
+  if (dense_bytes <= enough) return dense_bytes;
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const Batch samples,
+      SliceBatch(probe, 0, std::min(probe.size(), kMinPartSamples)));
+  INFLUENCE_ASSIGN_OR_RETURN(const FactoredGradients gradients,
+                             fisher_->Get(0, samples, /*first_sample=*/0));
+  INFLUENCE_ASSIGN_OR_RETURN(
+      const std::vector<KroneckerLayerSize> sizes,
+      MeasureKroneckerLayers(layers_, gradients, positions_));
+  KroneckerCostOptions options;
+  options.is_ekfac = is_ekfac();
+  options.num_samples = data_.num_samples();
+  options.num_terms = fisher_->num_terms();
+  options.item_size = static_cast<int64_t>(at::elementSize(model().dtype()));
+  const KroneckerCosts costs = EstimateKroneckerCosts(sizes, options);
+  return other_bytes + std::max(costs.covariances, costs.squares);
 }
 
-absl::Status Fitter::MakeShares() {
-  const int num_workers = NumWorkers();
+absl::StatusOr<int> Fitter::NumWorkers(const Batch& probe) const {
+  const int num_threads = at::get_num_threads();
+  if (num_threads == 1 ||
+      end_batch_ - first_batch_ < kMinBatchesOfWorker * num_threads) {
+    return 1;
+  }
+  const int64_t enough = options_.worker_bytes / (num_threads - 1);
+  INFLUENCE_ASSIGN_OR_RETURN(const int64_t bytes, WorkerBytes(probe, enough));
+  return bytes <= enough ? num_threads : 1;
+}
+
+absl::Status Fitter::MakeShares(const Batch& probe) {
+  INFLUENCE_ASSIGN_OR_RETURN(const int num_workers, NumWorkers(probe));
   const int64_t num_batches = end_batch_ - first_batch_;
   int64_t sample = first_batch_ * probe_size_;
   shares_.resize(num_workers);
@@ -348,13 +388,12 @@ absl::Status Fitter::MakeShares() {
 Fitter::Sums Fitter::NewSums() const {
   Sums sums;
   for (const KroneckerLayer& layer : layers_.layers) {
-    LayerSums of_layer;
-    const int64_t inputs = layer.num_inputs(), outputs = layer.affine.outputs;
-    for (int64_t h = 0; h < layer.affine.groups; ++h) {
-      of_layer.inputs.push_back(at::zeros({inputs, inputs}, at::kDouble));
-      of_layer.gradients.push_back(at::zeros({outputs, outputs}, at::kDouble));
-    }
-    sums.layers.push_back(std::move(of_layer));
+    const AffineLayer& affine = layer.affine;
+    sums.layers.push_back(
+        {SecondMoment(affine.groups, layer.num_inputs(), layer.has_bias(),
+                      model().dtype()),
+         SecondMoment(affine.groups, affine.outputs, /*append_one=*/false,
+                      model().dtype())});
   }
   if (options_.uncovered == UncoveredPolicy::kDiagonal) {
     for (const UncoveredParameter& parameter : layers_.uncovered) {
@@ -428,28 +467,14 @@ absl::Status Fitter::AddTerm(const FactoredGradients& gradients,
                              const PartFactors& factors, bool first_term,
                              Sums& sums) const {
   for (size_t l = 0; l < layers_.layers.size(); ++l) {
-    const KroneckerLayer& layer = layers_.layers[l];
     LayerSums& of_layer = sums.layers[l];
     for (const LayerFactors& use : factors[l]) {
       // A position counts once, however many terms the Fisher has.
       if (first_term) {
-        of_layer.num_positions += use.num_positions;
+        of_layer.num_positions += use.num_positions();
+        of_layer.inputs.Add(RealPositions(use.inputs, use));
       }
-      for (int64_t h = 0; h < layer.affine.groups; ++h) {
-        if (first_term) {
-          AddSecondMoment(use.inputs.select(1, h), layer.has_bias(),
-                          of_layer.inputs[h]);
-          // Where samples are filled up with zeros, no 1 is appended.
-          const int64_t filled_up =
-              use.inputs.size(0) * use.inputs.size(2) - use.num_positions;
-          if (layer.has_bias() && filled_up > 0) {
-            of_layer.inputs[h].select(0, -1).select(0, -1).sub_(
-                static_cast<double>(filled_up));
-          }
-        }
-        AddSecondMoment(use.gradients.select(1, h), /*append_one=*/false,
-                        of_layer.gradients[h]);
-      }
+      of_layer.gradients.Add(RealPositions(use.gradients, use));
     }
   }
   for (size_t i = 0; i < sums.diagonals.size(); ++i) {
@@ -558,10 +583,8 @@ absl::Status Fitter::SumCovariances() {
       LayerSums& all = sums_.layers[l];
       const LayerSums& of_share = sums.layers[l];
       all.num_positions += of_share.num_positions;
-      for (size_t h = 0; h < all.inputs.size(); ++h) {
-        all.inputs[h].add_(of_share.inputs[h]);
-        all.gradients[h].add_(of_share.gradients[h]);
-      }
+      all.inputs.Add(of_share.inputs);
+      all.gradients.Add(of_share.gradients);
     }
   }
   return ReduceCovariances();
@@ -597,13 +620,9 @@ absl::Status Fitter::ReduceCovariances() {
   INFLUENCE_RETURN_IF_ERROR(communicator_->AllReduceSum(norms));
   sums_.squared_norms.assign(norms.data_ptr<double>(),
                              norms.data_ptr<double>() + norms.numel());
-  for (const LayerSums& sums : sums_.layers) {
-    for (const at::Tensor& inputs : sums.inputs) {
-      INFLUENCE_RETURN_IF_ERROR(communicator_->AllReduceSum(inputs));
-    }
-    for (const at::Tensor& gradients : sums.gradients) {
-      INFLUENCE_RETURN_IF_ERROR(communicator_->AllReduceSum(gradients));
-    }
+  for (LayerSums& sums : sums_.layers) {
+    INFLUENCE_RETURN_IF_ERROR(sums.inputs.Reduce(*communicator_));
+    INFLUENCE_RETURN_IF_ERROR(sums.gradients.Reduce(*communicator_));
   }
   for (const at::Tensor& diagonal : sums_.diagonals) {
     INFLUENCE_RETURN_IF_ERROR(communicator_->AllReduceSum(diagonal));
@@ -614,8 +633,8 @@ absl::Status Fitter::ReduceCovariances() {
 std::vector<at::Tensor> Fitter::CovarianceSums() const {
   std::vector<at::Tensor> all;
   for (const LayerSums& sums : sums_.layers) {
-    all.insert(all.end(), sums.inputs.begin(), sums.inputs.end());
-    all.insert(all.end(), sums.gradients.begin(), sums.gradients.end());
+    all.push_back(sums.inputs.State());
+    all.push_back(sums.gradients.State());
   }
   all.insert(all.end(), sums_.diagonals.begin(), sums_.diagonals.end());
   return all;
@@ -668,20 +687,25 @@ absl::StatusOr<bool> Fitter::RestoreCovariances() {
   if (!found.has_value()) return false;
   const std::vector<at::Tensor>& arrays = *found;
   sums_ = NewSums();
-  const std::vector<at::Tensor> sums = CovarianceSums();
+  const size_t num_sums = 2 * sums_.layers.size() + sums_.diagonals.size();
   bool fits =
-      arrays.size() == sums.size() + 3 &&
-      arrays[0].scalar_type() == at::kLong &&
+      arrays.size() == num_sums + 3 && arrays[0].scalar_type() == at::kLong &&
       arrays[0].numel() == static_cast<int64_t>(sums_.layers.size()) + 1 &&
       arrays[1].scalar_type() == at::kLong && arrays[1].dim() == 2 &&
       arrays[1].size(1) == 4 && arrays[2].scalar_type() == at::kDouble &&
       arrays[2].numel() == static_cast<int64_t>(sums_.squared_norms.size());
-  for (size_t i = 0; fits && i < sums.size(); ++i) {
-    fits = arrays[i + 3].scalar_type() == at::kDouble &&
-           arrays[i + 3].sizes() == sums[i].sizes();
+  size_t next = 3;
+  for (size_t l = 0; fits && l < sums_.layers.size(); ++l) {
+    fits = sums_.layers[l].inputs.SetState(arrays[next]) &&
+           sums_.layers[l].gradients.SetState(arrays[next + 1]);
+    next += 2;
+  }
+  for (size_t i = 0; fits && i < sums_.diagonals.size(); ++i, ++next) {
+    fits = arrays[next].scalar_type() == at::kDouble &&
+           arrays[next].sizes() == sums_.diagonals[i].sizes();
+    if (fits) sums_.diagonals[i].copy_(arrays[next]);
   }
   if (!fits) return UnexpectedStage(kCovariancesStage);
-  for (size_t i = 0; i < sums.size(); ++i) sums[i].copy_(arrays[i + 3]);
   const auto* const counts = arrays[0].data_ptr<int64_t>();
   sums_.num_samples = counts[0];
   for (size_t l = 0; l < sums_.layers.size(); ++l) {
@@ -708,12 +732,12 @@ absl::Status Fitter::KeepEigenvalues() const {
     return absl::OkStatus();
   }
   std::vector<at::Tensor> arrays;
-  arrays.reserve(kPairArrays * fitted_.size());
-  for (const KroneckerFactors& factors : fitted_) {
+  arrays.reserve(kLayerArrays * fitted_.size());
+  for (const LayerFit& layer : fitted_) {
     arrays.insert(arrays.end(),
-                  {factors.input_eigenvectors, factors.input_eigenvalues,
-                   factors.gradient_eigenvectors, factors.gradient_eigenvalues,
-                   factors.eigenvalues});
+                  {layer.inputs.eigenvectors, layer.inputs.eigenvalues,
+                   layer.gradients.eigenvectors, layer.gradients.eigenvalues,
+                   layer.eigenvalues});
   }
   return checkpoint()->Keep(kEigenvaluesStage, arrays);
 }
@@ -723,37 +747,98 @@ absl::Status Fitter::RestoreEigenvalues() {
   INFLUENCE_ASSIGN_OR_RETURN(auto found, checkpoint()->Find(kEigenvaluesStage));
   if (!found.has_value()) return absl::OkStatus();
   std::vector<at::Tensor>& arrays = *found;
-  size_t i = 0;
-  for (const KroneckerLayer& layer : layers_.layers) {
-    const int64_t inputs = layer.num_inputs(), outputs = layer.affine.outputs;
-    const std::vector<std::vector<int64_t>> shapes = {{inputs, inputs},
-                                                      {inputs},
-                                                      {outputs, outputs},
-                                                      {outputs},
-                                                      {outputs, inputs}};
-    for (int64_t h = 0; h < layer.affine.groups; ++h) {
-      for (const std::vector<int64_t>& shape : shapes) {
-        if (i == arrays.size() || arrays[i].scalar_type() != at::kDouble ||
-            arrays[i].sizes() != at::IntArrayRef(shape)) {
-          return UnexpectedStage(kEigenvaluesStage);
-        }
-        ++i;
-      }
+  bool fits = arrays.size() == kLayerArrays * layers_.layers.size();
+  for (size_t l = 0; fits && l < layers_.layers.size(); ++l) {
+    const AffineLayer& affine = layers_.layers[l].affine;
+    const at::Tensor* const of_layer = &arrays[kLayerArrays * l];
+    fits = of_layer[0].dim() == 3 && of_layer[2].dim() == 3;
+    if (!fits) break;
+    const int64_t h = affine.groups;
+    const int64_t inputs = layers_.layers[l].num_inputs();
+    const int64_t r = of_layer[0].size(2), q = of_layer[2].size(2);
+    const std::vector<std::vector<int64_t>> shapes = {
+        {h, inputs, r}, {h, r}, {h, affine.outputs, q}, {h, q}, {h, q, r}};
+    for (size_t i = 0; fits && i < kLayerArrays; ++i) {
+      fits = of_layer[i].scalar_type() == at::kDouble &&
+             of_layer[i].sizes() == at::IntArrayRef(shapes[i]);
     }
   }
-  if (i != arrays.size()) return UnexpectedStage(kEigenvaluesStage);
+  if (!fits) return UnexpectedStage(kEigenvaluesStage);
   known_ = std::move(arrays);
   return absl::OkStatus();
 }
 
-void Fitter::MakePairs() {
+absl::Status Fitter::DecomposeLayers() {
+  std::vector<SymmetricMatrix> covariances;
+  covariances.reserve(2 * layers_.layers.size());
+  const bool is_known = !known_.empty();
   for (size_t l = 0; l < layers_.layers.size(); ++l) {
-    const KroneckerLayer& layer = layers_.layers[l];
-    const AffineLayer& affine = layer.affine;
-    const LayerSums& sums = sums_.layers[l];
+    LayerSums& sums = sums_.layers[l];
+    const std::string& name = layers_.layers[l].name;
     const auto num_positions =
         static_cast<double>(std::max<int64_t>(1, sums.num_positions));
+    LayerFit layer;
+    const auto add = [&](absl::string_view what, SecondMoment& moment,
+                         double scale, at::Tensor* kept) {
+      if (is_known && !options_.keep_covariances) return;
+      covariances.push_back(
+          moment.TakeMatrix(absl::StrCat(what, " of ", name), scale));
+      if (options_.keep_covariances) *kept = covariances.back().values;
+    };
+    add("input covariance", sums.inputs, 1 / num_positions,
+        &layer.input_covariance);
+    add("gradient covariance", sums.gradients,
+        1 / static_cast<double>(sums_.num_samples), &layer.gradient_covariance);
+    fitted_.push_back(std::move(layer));
+  }
+  sums_.layers.clear();
+  if (is_known) return absl::OkStatus();
+  // What the pass has left behind is in the way of the largest workspace.
+  ReleaseFreedMemory();
+  INFLUENCE_ASSIGN_OR_RETURN(std::vector<Eigendecomposition> found,
+                             EigendecomposeTogether(std::move(covariances),
+                                                    *communicator_, progress_));
+  for (size_t l = 0; l < fitted_.size(); ++l) {
+    // Rounding may leave one of a singular covariance below 0.
+    fitted_[l].inputs = std::move(found[2 * l]);
+    fitted_[l].inputs.eigenvalues.clamp_min_(0);
+    fitted_[l].gradients = std::move(found[2 * l + 1]);
+    fitted_[l].gradients.eigenvalues.clamp_min_(0);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Fitter::Decompose() {
+  INFLUENCE_RETURN_IF_ERROR(DecomposeLayers());
+  for (size_t l = 0; l < fitted_.size(); ++l) {
+    LayerFit& layer = fitted_[l];
+    if (!known_.empty()) {
+      const at::Tensor* const known = &known_[kLayerArrays * l];
+      layer.inputs = {known[1], known[0]};
+      layer.gradients = {known[3], known[2]};
+      layer.eigenvalues = known[4];
+    } else if (is_ekfac()) {
+      rotations_.push_back(
+          Rotation{layer.inputs.eigenvectors.to(model().dtype()),
+                   layer.gradients.eigenvectors.to(model().dtype())});
+    } else {
+      layer.eigenvalues = layer.gradients.eigenvalues.unsqueeze(2).mul(
+          layer.inputs.eigenvalues.unsqueeze(1));
+    }
+  }
+  return absl::OkStatus();
+}
+
+std::vector<KroneckerFactors> Fitter::Pairs() const {
+  std::vector<KroneckerFactors> pairs;
+  for (size_t l = 0; l < fitted_.size(); ++l) {
+    const KroneckerLayer& layer = layers_.layers[l];
+    const AffineLayer& affine = layer.affine;
+    const LayerFit& fit = fitted_[l];
     for (int64_t h = 0; h < affine.groups; ++h) {
+      const auto of_group = [h](const at::Tensor& stack) {
+        return stack.defined() ? stack.select(0, h) : at::Tensor();
+      };
       KroneckerFactors factors;
       factors.layer = layer.name;
       factors.group = h;
@@ -762,87 +847,39 @@ void Fitter::MakePairs() {
       factors.input_major = affine.input_major;
       factors.bias = affine.bias;
       factors.bias_offset = layer.has_bias() ? h * affine.outputs : 0;
-      factors.input_covariance =
-          SymmetricFromUpper(sums.inputs[h]).div_(num_positions);
-      factors.gradient_covariance =
-          SymmetricFromUpper(sums.gradients[h])
-              .div_(static_cast<double>(sums_.num_samples));
-      fitted_.push_back(std::move(factors));
+      factors.input_covariance = of_group(fit.input_covariance);
+      factors.gradient_covariance = of_group(fit.gradient_covariance);
+      factors.input_eigenvectors = of_group(fit.inputs.eigenvectors);
+      factors.input_eigenvalues = of_group(fit.inputs.eigenvalues);
+      factors.gradient_eigenvectors = of_group(fit.gradients.eigenvectors);
+      factors.gradient_eigenvalues = of_group(fit.gradients.eigenvalues);
+      factors.eigenvalues = of_group(fit.eigenvalues);
+      pairs.push_back(std::move(factors));
     }
   }
-}
-
-absl::Status Fitter::DecomposePairs() {
-  std::vector<SymmetricMatrix> covariances;
-  covariances.reserve(2 * fitted_.size());
-  for (const KroneckerFactors& factors : fitted_) {
-    covariances.push_back({absl::StrCat("input covariance of ", factors.layer),
-                           factors.input_covariance});
-    covariances.push_back(
-        {absl::StrCat("gradient covariance of ", factors.layer),
-         factors.gradient_covariance});
-  }
-  INFLUENCE_ASSIGN_OR_RETURN(
-      std::vector<Eigendecomposition> found,
-      EigendecomposeTogether(covariances, *communicator_, progress_));
-  for (size_t i = 0; i < fitted_.size(); ++i) {
-    KroneckerFactors& factors = fitted_[i];
-    Eigendecomposition& of_inputs = found[2 * i];
-    Eigendecomposition& of_gradients = found[2 * i + 1];
-    // Rounding may leave one of a singular covariance below 0.
-    factors.input_eigenvalues = of_inputs.eigenvalues.clamp_min_(0);
-    factors.input_eigenvectors = std::move(of_inputs.eigenvectors);
-    factors.gradient_eigenvalues = of_gradients.eigenvalues.clamp_min_(0);
-    factors.gradient_eigenvectors = std::move(of_gradients.eigenvectors);
-  }
-  return absl::OkStatus();
-}
-
-absl::Status Fitter::Decompose() {
-  MakePairs();
-  if (known_.empty()) {
-    INFLUENCE_RETURN_IF_ERROR(DecomposePairs());
-  }
-  for (size_t i = 0; i < fitted_.size(); ++i) {
-    KroneckerFactors& factors = fitted_[i];
-    if (!known_.empty()) {
-      const at::Tensor* const known = &known_[kPairArrays * i];
-      factors.input_eigenvectors = known[0];
-      factors.input_eigenvalues = known[1];
-      factors.gradient_eigenvectors = known[2];
-      factors.gradient_eigenvalues = known[3];
-      factors.eigenvalues = known[4];
-    } else if (is_ekfac()) {
-      rotations_.push_back(
-          Rotation{factors.input_eigenvectors.to(model().dtype()),
-                   factors.gradient_eigenvectors.to(model().dtype())});
-    } else {
-      factors.eigenvalues =
-          at::outer(factors.gradient_eigenvalues, factors.input_eigenvalues);
-    }
-  }
-  return absl::OkStatus();
+  return pairs;
 }
 
 void Fitter::AddSquares(const PartFactors& factors,
                         std::vector<at::Tensor>& squares) const {
-  size_t next = 0;  // Into rotations_ and squares.
   for (size_t l = 0; l < layers_.layers.size(); ++l) {
-    const KroneckerLayer& layer = layers_.layers[l];
-    for (int64_t h = 0; h < layer.affine.groups; ++h) {
-      const Rotation& rotation = rotations_[next];
-      AddSquaredRotations(FactorsOfGroup(factors[l], h), layer.has_bias(),
-                          rotation.inputs, rotation.gradients, squares[next]);
-      ++next;
+    std::vector<PositionFactors> uses;
+    uses.reserve(factors[l].size());
+    for (const LayerFactors& use : factors[l]) {
+      uses.push_back({use.inputs, use.gradients});
     }
+    AddSquaredRotationsOfGroups(uses, layers_.layers[l].has_bias(),
+                                rotations_[l].inputs, rotations_[l].gradients,
+                                squares[l]);
   }
 }
 
 absl::Status Fitter::SumSquaresOf(Share& share, Advance advance) {
-  for (const KroneckerFactors& factors : fitted_) {
-    share.squares.push_back(at::zeros(
-        {factors.gradient_covariance.size(0), factors.input_covariance.size(0)},
-        at::kDouble));
+  for (const Rotation& rotation : rotations_) {
+    share.squares.push_back(
+        at::zeros({rotation.inputs.size(0), rotation.gradients.size(2),
+                   rotation.inputs.size(2)},
+                  at::kDouble));
   }
   int64_t current = -1;  // The batch in `batch`.
   Batch batch;
@@ -891,12 +928,14 @@ absl::Status Fitter::SumEigenvalues() {
       squares.add_(shares_[w].squares[i]);
     }
     INFLUENCE_RETURN_IF_ERROR(communicator_->AllReduceSum(squares));
-    KroneckerFactors& factors = fitted_[i];
-    factors.eigenvalues = squares.div_(static_cast<double>(sums_.num_samples));
-    INFLUENCE_RETURN_IF_ERROR(ValidateFinite(
-        absl::StrCat("eigenvalues of ", factors.layer), factors.eigenvalues));
+    fitted_[i].eigenvalues =
+        squares.div_(static_cast<double>(sums_.num_samples));
+    INFLUENCE_RETURN_IF_ERROR(
+        ValidateFinite(absl::StrCat("eigenvalues of ", layers_.layers[i].name),
+                       fitted_[i].eigenvalues));
   }
   for (Share& share : shares_) share.squares.clear();
+  rotations_.clear();
   return absl::OkStatus();
 }
 
@@ -955,6 +994,7 @@ absl::StatusOr<KroneckerFit> Fitter::Finish() {
   const double scale = 1.0 / static_cast<double>(sums_.num_samples);
   for (size_t i = 0; i < layers_.uncovered.size(); ++i) {
     const int64_t parameter = layers_.uncovered[i].parameter;
+    if (layers_.uncovered[i].too_wide) curvature.too_wide.push_back(parameter);
     if (options_.uncovered == UncoveredPolicy::kDrop) {
       curvature.dropped.push_back(parameter);
       continue;
@@ -966,7 +1006,7 @@ absl::StatusOr<KroneckerFit> Fitter::Finish() {
     curvature.diagonals.push_back(
         DiagonalFactor{parameter, std::move(diagonal)});
   }
-  curvature.layers = std::move(fitted_);
+  curvature.layers = Pairs();
 
   if (options_.mean_squared_norms && options_.fisher != Fisher::kEmpirical) {
     INFLUENCE_ASSIGN_OR_RETURN(fit.mean_squared_norms,
@@ -975,12 +1015,9 @@ absl::StatusOr<KroneckerFit> Fitter::Finish() {
     fit.mean_squared_norms = sums_.squared_norms;
     for (double& norm : fit.mean_squared_norms) norm *= scale;
     if (is_ekfac()) {
-      size_t next = 0;
-      for (const KroneckerLayer& layer : layers_.layers) {
-        for (int64_t h = 0; h < layer.affine.groups; ++h) {
-          fit.mean_squared_norms[layer.block] +=
-              SumOf(curvature.layers[next++].eigenvalues);
-        }
+      for (size_t l = 0; l < layers_.layers.size(); ++l) {
+        fit.mean_squared_norms[layers_.layers[l].block] +=
+            SumOf(fitted_[l].eigenvalues);
       }
     }
     for (size_t i = 0; i < sums_.diagonals.size(); ++i) {
@@ -1028,6 +1065,10 @@ absl::StatusOr<KroneckerFit> FitKronecker(
     return absl::InvalidArgumentError(absl::StrCat("kept_factor_bytes: found ",
                                                    options.kept_factor_bytes,
                                                    ", expected >= 0"));
+  }
+  if (options.max_factor_size < 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "max_factor_size: found ", options.max_factor_size, ", expected >= 0"));
   }
   if (options.worker_bytes < 0) {
     return absl::InvalidArgumentError(absl::StrCat(

@@ -57,6 +57,16 @@ struct KroneckerFitOptions {
   // Of the sampled Fisher.
   uint64_t seed = 0;
 
+  // A layer with more inputs (the appended 1 among them) or outputs, of a
+  // group, counts as outside of all layers: `uncovered` says what becomes of
+  // it. 0 for no limit.
+  int64_t max_factor_size = 0;
+
+  // Whether KroneckerFactors have their covariances, which nothing but a look
+  // at them needs: half of the memory of a fit. None where rows were few for
+  // their width (below).
+  bool keep_covariances = true;
+
   // Whether to find KroneckerFit::mean_squared_norms. Free for an empirical
   // Fisher, another pass over the data for the others.
   bool mean_squared_norms = false;
@@ -117,7 +127,13 @@ struct KroneckerFit {
 //   EKFAC, T > 1  T O I + I^2 min(T, O) + O^2 min(T, I)
 // Never N times O I numbers. Eigendecompositions once a layer and group, in
 // float64. Memory: the factors of a part, what is kept, and a few tiles beside
-// the result.
+// the result; kronecker_costs.h has the numbers.
+//
+// A side of which all samples together have m <= 3/4 of its width n >= 64
+// positions has a covariance of rank m at most. Its rows are kept, not the
+// matrix, and eigenvectors [n, r], r <= m, are found from them
+// (second_moment.h, shared_eigendecomposition.h): the same factors but for
+// eigenvalues that are 0.
 //
 // kInvalidArgument on an option out of range, an empty data set, a batch or
 // loss as FisherGradients refuses, uncovered parameters if they are an error,

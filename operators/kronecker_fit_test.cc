@@ -24,6 +24,7 @@
 #include "ATen/ops/equal.h"
 #include "ATen/ops/eye.h"
 #include "ATen/ops/kron.h"
+#include "ATen/ops/linalg_eigh.h"
 #include "ATen/ops/linear.h"
 #include "ATen/ops/matmul.h"
 #include "ATen/ops/mm.h"
@@ -349,7 +350,7 @@ std::vector<int64_t> FlatOffsets(const Model& model) {
 }
 
 // Column k * I + l: the matrix U_G[:, k] U_A[:, l]^T as a flat vector of the
-// model's parameters. [P, O * I], columns orthonormal.
+// model's parameters. [P, Q * R], columns orthonormal.
 at::Tensor Basis(const KroneckerFactors& factors, const Model& model) {
   const std::vector<int64_t> offsets = FlatOffsets(model);
   const int64_t outputs = factors.num_outputs(), width = factors.num_inputs();
@@ -364,10 +365,11 @@ at::Tensor Basis(const KroneckerFactors& factors, const Model& model) {
                     (factors.input_major ? i * outputs + o : o * inputs + i));
     }
   }
-  return at::zeros({model.num_parameters(), outputs * width}, at::kDouble)
-      .index_copy(
-          0, at::tensor(rows),
-          at::kron(factors.gradient_eigenvectors, factors.input_eigenvectors));
+  const at::Tensor columns =
+      at::kron(factors.gradient_eigenvectors.contiguous(),
+               factors.input_eigenvectors.contiguous());
+  return at::zeros({model.num_parameters(), columns.size(1)}, at::kDouble)
+      .index_copy(0, at::tensor(rows), columns);
 }
 
 // The whole approximation of F as a dense matrix [P, P].
@@ -479,6 +481,150 @@ TEST(KroneckerFitTest, StatisticsEqualTheirDefinition) {
                       .square()
                       .mean({0});
         EXPECT_THAT(factors.eigenvalues, TensorNear(expected, kTolerance));
+      }
+    }
+  }
+}
+
+// Sides of 64 and more of which a batch has fewer positions, beside a depthwise
+// and a pointwise convolution.
+std::vector<Case> WideCases() {
+  std::vector<Case> cases;
+  cases.push_back(
+      {"depthwise, pointwise and wide linear",
+       {Numbers({12, 1, 3, 3}, 1), Numbers({12}, 2), Numbers({70, 12, 1, 1}, 3),
+        Numbers({70}, 4), Numbers({3, 280}, 5), Numbers({3}, 6)},
+       [](const Tensors& p, const at::Tensor& x, Recorder* r) {
+         const auto depthwise = [](const at::Tensor& y, const at::Tensor& k) {
+           return at::conv2d(y, k);
+         };
+         at::Tensor first =
+             at::conv2d(x, p[0], p[1], at::IntArrayRef{1, 1},
+                        at::IntArrayRef{0, 0}, at::IntArrayRef{1, 1}, 12);
+         if (r != nullptr) {
+           first = r->Output(
+               0, PatchesByConvolution(x, p[0].sizes(), 12, depthwise), first,
+               ChannelsAsGroups(12));
+         }
+         first = first.tanh();
+         at::Tensor second = at::conv2d(first, p[2], p[3]);
+         if (r != nullptr) {
+           second = r->Output(
+               1, PatchesByConvolution(first, p[2].sizes(), 1, depthwise),
+               second, ChannelsAsGroups(1));
+         }
+         const at::Tensor hidden = second.tanh().reshape({-1, 280});
+         return RecordedLinear(r, 2, hidden, at::linear(hidden, p[4], p[5]));
+       },
+       WithLabels(Numbers({8, 12, 4, 4}, 7), 3),
+       {}});
+  cases.push_back(
+      {"wide convolution of few positions, used with a wide linear layer",
+       {Numbers({5, 12, 3, 3}, 1), Numbers({5}, 2), Numbers({4, 20}, 3)},
+       [](const Tensors& p, const at::Tensor& x, Recorder* r) {
+         at::Tensor out = at::conv2d(x, p[0], p[1]);
+         if (r != nullptr) {
+           out = r->Output(0,
+                           PatchesByConvolution(
+                               x, p[0].sizes(), 1,
+                               [](const at::Tensor& y, const at::Tensor& k) {
+                                 return at::conv2d(y, k);
+                               }),
+                           out, ChannelsAsGroups(1));
+         }
+         const at::Tensor hidden = out.tanh().reshape({-1, 20});
+         return RecordedLinear(r, 1, hidden, at::linear(hidden, p[2]));
+       },
+       WithLabels(Numbers({6, 12, 4, 4}, 7), 4),
+       {}});
+  return cases;
+}
+
+// The factors of `curvature` anew, from dense covariances [I, I] and [O, O].
+KroneckerCurvature DenseReference(const KroneckerCurvature& curvature,
+                                  const std::vector<Reference>& references,
+                                  KroneckerMethod method) {
+  KroneckerCurvature expected = curvature;
+  int64_t layer = -1;
+  for (KroneckerFactors& factors : expected.layers) {
+    if (factors.group == 0) ++layer;
+    const Reference& reference = references[layer];
+    const int64_t h = factors.group;
+    const auto [input_values, input_vectors] =
+        at::linalg_eigh(reference.input_covariance[h]);
+    const auto [gradient_values, gradient_vectors] =
+        at::linalg_eigh(reference.gradient_covariance[h]);
+    factors.input_eigenvectors = input_vectors;
+    factors.gradient_eigenvectors = gradient_vectors;
+    factors.eigenvalues =
+        method == KroneckerMethod::kKfac
+            ? at::outer(gradient_values, input_values)
+            : at::einsum("ok,noi,il->nkl",
+                         {gradient_vectors, reference.gradients.select(1, h),
+                          input_vectors})
+                  .square()
+                  .mean({0});
+  }
+  return expected;
+}
+
+// By threads and ranks that each see a part of the rows, in any batches.
+TEST(KroneckerFitTest, FewPositionsGiveTheFactorsOfTheirDenseCovariances) {
+  const int before = at::get_num_threads();
+  for (const Case& test_case : WideCases()) {
+    SCOPED_TRACE(test_case.name);
+    Tensors leaves;
+    const auto model =
+        MakeModel(test_case.parameters, test_case.forward, &leaves);
+    const auto provider = Observe(model, CrossEntropyLoss(), test_case.batch);
+    for (const KroneckerMethod method :
+         {KroneckerMethod::kKfac, KroneckerMethod::kEkfac}) {
+      KroneckerFitOptions options;
+      options.method = method;
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(const KroneckerFit fit,
+                                     Fit(provider, test_case.batch, options));
+      EXPECT_TRUE(fit.uncovered.empty());
+      std::vector<bool> has_bias;
+      bool any_deficient = false;
+      for (const KroneckerFactors& factors : fit.curvature.layers) {
+        if (factors.group == 0) has_bias.push_back(factors.bias.has_value());
+        any_deficient = any_deficient || factors.is_deficient();
+        // What was not formed is not there.
+        EXPECT_EQ(factors.input_covariance.defined(),
+                  factors.input_eigenvectors.size(1) == factors.num_inputs());
+      }
+      EXPECT_TRUE(any_deficient);
+      const at::Tensor expected =
+          Dense(DenseReference(fit.curvature,
+                               References(test_case, leaves, has_bias), method),
+                *model);
+      EXPECT_THAT(Dense(fit.curvature, *model),
+                  TensorNear(expected, kTolerance));
+
+      // Workers with a thread each, and where the factors are taken twice.
+      options.keep_covariances = false;
+      options.kept_factor_bytes = 0;
+      at::set_num_threads(2);
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(
+          const KroneckerFit shared,
+          Fit(provider, test_case.batch, options, 1));
+      at::set_num_threads(before);
+      EXPECT_FALSE(shared.curvature.layers[0].input_covariance.defined());
+      EXPECT_THAT(Dense(shared.curvature, *model),
+                  TensorNear(expected, kTolerance));
+
+      for (const int size : {2, 3}) {
+        INFLUENCE_EXPECT_OK(FirstError(RunThreadTeam(
+            size, [&](Communicator& communicator) -> absl::Status {
+              KroneckerFitOptions together = options;
+              together.communicator = std::shared_ptr<Communicator>(
+                  std::shared_ptr<void>(), &communicator);
+              auto of_rank = Fit(provider, test_case.batch, together, 2);
+              if (!of_rank.ok()) return of_rank.status();
+              EXPECT_THAT(Dense(of_rank->curvature, *model),
+                          TensorNear(expected, kTolerance));
+              return absl::OkStatus();
+            })));
       }
     }
   }
@@ -720,6 +866,74 @@ TEST(KroneckerFitTest, GoesOnAfterThePassesThatWereKept) {
                            HasSubstr("of the stage covariances")));
     }
   }
+}
+
+TEST(KroneckerFitTest, GoesOnAfterRowsThatWereKept) {
+  const Case test_case = WideCases()[0];
+  const auto model = MakeModel(test_case.parameters, test_case.forward);
+  const auto provider = Observe(model, CrossEntropyLoss(), test_case.batch);
+  KeptStages kept;
+  KroneckerFitOptions options;
+  options.keep_covariances = false;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const KroneckerFit whole,
+                                 Fit(provider, test_case.batch, options, 4));
+  options.checkpoint = &kept;
+  INFLUENCE_ASSERT_OK(Fit(provider, test_case.batch, options, 4));
+  // The counts, parts and norms, then the two sides of three layers.
+  const std::vector<at::Tensor>& sums = kept.stages["covariances"];
+  ASSERT_EQ(sums.size(), 3 + 2 * 3);
+  EXPECT_EQ(sums[3].sizes(), at::IntArrayRef({12, 10, 10}));
+  EXPECT_EQ(sums[6].sizes(), at::IntArrayRef({1, 32, 70}));
+  EXPECT_EQ(sums[7].sizes(), at::IntArrayRef({1, 8, 281}));
+  ASSERT_EQ(kept.stages["eigenvalues"].size(), 5 * 3);
+  KeptStages first_pass = kept;
+  first_pass.stages.erase("eigenvalues");
+  for (KeptStages* stages : {&first_pass, &kept}) {
+    options.checkpoint = stages;
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(const KroneckerFit fit,
+                                   Fit(provider, test_case.batch, options, 4));
+    EXPECT_TRUE(at::equal(Dense(fit.curvature, *model),
+                          Dense(whole.curvature, *model)));
+  }
+}
+
+TEST(KroneckerFitTest, WiderLayersThanTheLargestFactorAreUncovered) {
+  const Case test_case = WideCases()[0];
+  const auto model = MakeModel(test_case.parameters, test_case.forward);
+  const auto provider = Observe(model, CrossEntropyLoss(), test_case.batch);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const KroneckerFit whole,
+                                 Fit(provider, test_case.batch));
+  KroneckerFitOptions options;
+  options.max_factor_size = 280;  // Of 281 inputs with the 1.
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const KroneckerFit fit,
+                                 Fit(provider, test_case.batch, options));
+  ASSERT_EQ(fit.uncovered.size(), 2);
+  EXPECT_EQ(fit.uncovered[0].parameter, 4);
+  EXPECT_EQ(fit.uncovered[1].parameter, 5);
+  EXPECT_EQ(fit.uncovered[1].reason,
+            "281 inputs, more than the largest factor size 280");
+  // The diagonal of the Fisher there; elsewhere nothing changes.
+  const at::Tensor fisher =
+      EmpiricalFisher(model, CrossEntropyLoss(), test_case.batch);
+  const at::Tensor dense = Dense(fit.curvature, *model);
+  const int64_t first = model->num_parameters() - 3 * 281;
+  EXPECT_THAT(dense.narrow(0, first, 3 * 281).narrow(1, first, 3 * 281),
+              TensorNear(fisher.diagonal().narrow(0, first, 3 * 281).diag(),
+                         kTolerance));
+  EXPECT_THAT(dense.narrow(0, 0, first).narrow(1, 0, first),
+              TensorNear(Dense(whole.curvature, *model)
+                             .narrow(0, 0, first)
+                             .narrow(1, 0, first),
+                         kTolerance));
+  options.max_factor_size = 281;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const KroneckerFit enough,
+                                 Fit(provider, test_case.batch, options));
+  EXPECT_TRUE(enough.uncovered.empty());
+  options.max_factor_size = 280;
+  options.uncovered = UncoveredPolicy::kError;
+  EXPECT_THAT(Fit(provider, test_case.batch, options),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("p4 (281 inputs, more than")));
 }
 
 // Counts the steps of each stage.

@@ -45,12 +45,14 @@ absl::Status SingularError(const std::string& where, double regularization,
 }
 
 // Lambda + lambda > 0 throughout, and 1 / that is finite in float32 too.
+// `has_zeros`: there are zeros beside `eigenvalues`.
 absl::Status ValidateEigenvalues(const std::string& where,
-                                 const at::Tensor& eigenvalues,
+                                 const at::Tensor& eigenvalues, bool has_zeros,
                                  const KroneckerInverseOptions& options) {
   INFLUENCE_RETURN_IF_ERROR(
       ValidateFinite(absl::StrCat("eigenvalues of ", where), eigenvalues));
-  const auto smallest = eigenvalues.min().item<double>();
+  auto smallest = eigenvalues.min().item<double>();
+  if (has_zeros) smallest = std::min(smallest, 0.0);
   const auto largest = eigenvalues.max().item<double>();
   if (smallest < 0) {
     return absl::InvalidArgumentError(absl::StrCat("eigenvalues of ", where,
@@ -79,22 +81,37 @@ absl::Status ValidateMatrix(absl::string_view name, const std::string& where,
   return ValidateFinite(what, matrix);
 }
 
+// Of a matrix; 0 for what is none.
+int64_t NumRows(const at::Tensor& matrix) {
+  return matrix.defined() && matrix.dim() == 2 ? matrix.size(0) : 0;
+}
+
 absl::Status ValidatePair(const std::string& where,
                           const KroneckerFactors& factors) {
   if (!factors.eigenvalues.defined() || factors.eigenvalues.dim() != 2 ||
       factors.eigenvalues.size(0) < 1 || factors.eigenvalues.size(1) < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("eigenvalues of ", where, ": found ",
-                     ShapeString(factors.eigenvalues), ", expected [O, I]"));
+                     ShapeString(factors.eigenvalues), ", expected [Q, R]"));
   }
-  const int64_t o = factors.eigenvalues.size(0);
-  const int64_t i = factors.eigenvalues.size(1);
+  const int64_t q = factors.eigenvalues.size(0);
+  const int64_t r = factors.eigenvalues.size(1);
   INFLUENCE_RETURN_IF_ERROR(
-      ValidateMatrix("eigenvalues", where, factors.eigenvalues, o, i));
+      ValidateMatrix("eigenvalues", where, factors.eigenvalues, q, r));
   INFLUENCE_RETURN_IF_ERROR(ValidateMatrix(
-      "gradient eigenvectors", where, factors.gradient_eigenvectors, o, o));
-  return ValidateMatrix("input eigenvectors", where, factors.input_eigenvectors,
-                        i, i);
+      "gradient eigenvectors", where, factors.gradient_eigenvectors,
+      NumRows(factors.gradient_eigenvectors), q));
+  INFLUENCE_RETURN_IF_ERROR(
+      ValidateMatrix("input eigenvectors", where, factors.input_eigenvectors,
+                     NumRows(factors.input_eigenvectors), r));
+  if (factors.num_outputs() >= q && factors.num_inputs() >= r) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("eigenvectors of ", where, ": found ",
+                   ShapeString(factors.gradient_eigenvectors), " and ",
+                   ShapeString(factors.input_eigenvectors),
+                   ", expected at most as many columns as rows"));
 }
 
 }  // namespace
@@ -162,8 +179,8 @@ absl::Status KroneckerInverse::Build(const KroneckerInverseOptions& options) {
             ? absl::StrCat("layer ", factors.layer)
             : absl::StrCat("layer ", factors.layer, ", group ", factors.group);
     INFLUENCE_RETURN_IF_ERROR(ValidatePair(where, factors));
-    INFLUENCE_RETURN_IF_ERROR(
-        ValidateEigenvalues(where, factors.eigenvalues, options));
+    INFLUENCE_RETURN_IF_ERROR(ValidateEigenvalues(
+        where, factors.eigenvalues, factors.is_deficient(), options));
     int64_t bias = -1;
     if (factors.bias.has_value()) {
       bias = position_of(*factors.bias);
@@ -193,8 +210,8 @@ absl::Status KroneckerInverse::Build(const KroneckerInverseOptions& options) {
     INFLUENCE_RETURN_IF_ERROR(ValidateShape(absl::StrCat("diagonal of ", where),
                                             factor.diagonal,
                                             {sizes_[position]}));
-    INFLUENCE_RETURN_IF_ERROR(
-        ValidateEigenvalues(where, factor.diagonal, options));
+    INFLUENCE_RETURN_IF_ERROR(ValidateEigenvalues(
+        where, factor.diagonal, /*has_zeros=*/false, options));
     covered[position].emplace_back(0, sizes_[position]);
     num_diagonal_ += sizes_[position];
     diagonals_.push_back(Diagonal{position, factor.diagonal});

@@ -6,7 +6,9 @@
 //
 //   A^-1 V = U_G [ (U_G^T V U_A) / (Lambda + lambda) ] U_A^T
 //
-// (George et al. 2018, equation 7, with damping), for a parameter with diagonal
+// (George et al. 2018, equation 7, with damping; eigenvectors [O, Q], [I, R]
+// have the eigenvalue 0 beside them, kronecker_pair_inverse.h), for a parameter
+// with diagonal
 // d: v / (d + lambda), and 0 for a dropped one.
 //
 // Its bilinear form works on factors. Where samples have one position, a
@@ -55,7 +57,7 @@ struct KroneckerInverseOptions {
 
 // Works in the dtype of its operands; eigenvectors of the model's dtype are
 // converted once. Immutable and thread-safe. Memory: beside the shared
-// curvature, O^2 + I^2 + 2 O I scalars of the model's dtype for each pair.
+// curvature, O Q + I R + 2 Q R scalars of the model's dtype for each pair.
 class KroneckerInverse : public Operator {
  public:
   // The block's part of `curvature` (not null), whose parameters are those of

@@ -11,6 +11,7 @@
 #include "ATen/Parallel.h"
 #include "ATen/core/Tensor.h"
 #include "ATen/ops/cat.h"
+#include "ATen/ops/einsum.h"
 #include "ATen/ops/eye.h"
 #include "ATen/ops/matmul.h"
 #include "ATen/ops/zeros.h"
@@ -41,10 +42,16 @@ using ::testing::HasSubstr;
 constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
 
 constexpr KroneckerLayout kLayouts[] = {
-    KroneckerLayout::kLinear, KroneckerLayout::kTall,
-    KroneckerLayout::kNoBias, KroneckerLayout::kInputMajor,
-    KroneckerLayout::kGroups, KroneckerLayout::kFused,
+    KroneckerLayout::kLinear,
+    KroneckerLayout::kTall,
+    KroneckerLayout::kNoBias,
+    KroneckerLayout::kInputMajor,
+    KroneckerLayout::kGroups,
+    KroneckerLayout::kFused,
     KroneckerLayout::kRest,
+    KroneckerLayout::kDeficient,
+    KroneckerLayout::kDeficientInputs,
+    KroneckerLayout::kDeficientOutputs,
 };
 
 absl::StatusOr<std::shared_ptr<const KroneckerInverse>> Invert(
@@ -209,8 +216,11 @@ TEST(KroneckerInverseTest, ATransposedEigenvectorMatrixIsAnotherOperator) {
   }
 }
 
-// One layer large enough for a split to pay.
-KroneckerProblem LargeProblem(at::ScalarType dtype) {
+// One layer large enough for a split to pay; ranks of its eigenvectors, all
+// where 0.
+KroneckerProblem LargeProblem(at::ScalarType dtype, double decay = 2,
+                              int64_t gradient_rank = 0,
+                              int64_t input_rank = 0) {
   KroneckerProblem problem;
   const std::vector<NamedParameter> parameters = {
       {"layer.weight", ParameterLike(at::zeros({60, 99}, dtype))},
@@ -222,7 +232,8 @@ KroneckerProblem LargeProblem(at::ScalarType dtype) {
   factors.layer = "layer";
   factors.weight = 0;
   factors.bias = 1;
-  curvature.layers = {WithRandomFactors(factors, 60, 100, 3)};
+  curvature.layers = {
+      WithRandomFactors(factors, 60, 100, 3, decay, gradient_rank, input_rank)};
   problem.curvature = std::make_shared<const KroneckerCurvature>(curvature);
   problem.block = ParameterBlocks::Create(*problem.model, BlockStructure::kFull)
                       .blocks()[0];
@@ -231,6 +242,121 @@ KroneckerProblem LargeProblem(at::ScalarType dtype) {
 
 constexpr double kSplitRegularization = 0.1;
 constexpr double kTolerances[] = {1e-4, 1e-3, 1e-2, 0.1};
+
+// (C + lambda I)^-1 of the rows of `flat`, the weight's [60, 99] and the bias's
+// [60], from the definition.
+at::Tensor SolvedByDefinition(const KroneckerProblem& problem,
+                              const at::Tensor& flat, double regularization) {
+  const KroneckerFactors& factors = problem.curvature->layers[0];
+  const at::Tensor& ug = factors.gradient_eigenvectors;
+  const at::Tensor& ua = factors.input_eigenvectors;
+  const at::Tensor v =
+      at::cat({flat.narrow(1, 0, 60 * 99).reshape({-1, 60, 99}),
+               flat.narrow(1, 60 * 99, 60).unsqueeze(2)},
+              2);
+  const at::Tensor w = ug.t().matmul(v).matmul(ua);
+  const at::Tensor in_span =
+      ug.matmul(w.div(factors.eigenvalues.add(regularization))).matmul(ua.t());
+  const at::Tensor beside =
+      v.sub(ug.matmul(w).matmul(ua.t())).div(regularization);
+  const at::Tensor x = in_span.add(beside);
+  return at::cat({x.narrow(2, 0, 99).reshape({-1, 60 * 99}), x.select(2, 99)},
+                 1);
+}
+
+// What the eigenvectors leave over is never contracted, and exact.
+TEST(KroneckerInverseSplitTest, FewerEigenvectorsAreExactWithAndWithoutASplit) {
+  for (const auto& [q, r] :
+       std::vector<std::pair<int64_t, int64_t>>{{0, 30}, {25, 0}, {25, 30}}) {
+    const KroneckerProblem problem = LargeProblem(at::kDouble, 2, q, r);
+    const int64_t core = (q > 0 ? q : 60) * (r > 0 ? r : 100);
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(auto exact,
+                                   Invert(problem, kSplitRegularization));
+    EXPECT_NEAR(exact->contracted_share(),
+                static_cast<double>(core) / (60 * 100), 1e-12);
+    for (const int64_t num_queries : {2, 40}) {
+      SCOPED_TRACE(absl::StrCat(q, " and ", r, ", ", num_queries, " queries"));
+      const FactoredGradients left =
+          RandomGradients(problem, num_queries, 1, 100);
+      const FactoredGradients right = RandomGradients(problem, 30, 1, 200);
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor left_flat, left.Flatten());
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor right_flat, right.Flatten());
+      const at::Tensor expected =
+          SolvedByDefinition(problem, left_flat, kSplitRegularization);
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(
+          at::Tensor scores,
+          exact->AsBilinearForm()->GradsInnerProd(left, right));
+      EXPECT_THAT(scores, TensorNear(expected.matmul(right_flat.t()), 1e-12));
+      const double tolerance = 1e-2;
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(
+          auto split, Invert(problem, kSplitRegularization, tolerance));
+      EXPECT_LE(split->contracted_share(), exact->contracted_share());
+      const auto form = split->AsBilinearForm();
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(scores, form->GradsInnerProd(left, right));
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(auto prepared, form->PrepareGrads(left));
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor transformed,
+                                     prepared->TransformedGrads());
+      EXPECT_THAT(transformed, TensorNear(expected, 1e-12));
+      const at::Tensor own_left = expected.mul(left_flat).sum(1);
+      const at::Tensor own_right =
+          SolvedByDefinition(problem, right_flat, kSplitRegularization)
+              .mul(right_flat)
+              .sum(1);
+      // t sqrt(B(i, i) B(j, j)), and B <= A^-1 / (1 - t).
+      const at::Tensor bound = own_left.unsqueeze(1)
+                                   .mul(own_right.unsqueeze(0))
+                                   .sqrt()
+                                   .mul(tolerance / (1 - tolerance));
+      EXPECT_TRUE(scores.sub(expected.matmul(right_flat.t()))
+                      .abs()
+                      .le(bound.add(1e-12))
+                      .all()
+                      .item<bool>());
+    }
+  }
+}
+
+// Lambda is a million times lambda: where the part beside the eigenvectors were
+// a difference, 6 % of such scores would be its rounding.
+TEST(KroneckerInverseTest, WhatIsLeftOverDoesNotCancel) {
+  const KroneckerProblem problem = LargeProblem(at::kFloat, /*decay=*/0, 0, 30);
+  const at::Tensor& u = problem.curvature->layers[0].input_eigenvectors;
+  constexpr double kLambda = 1e-6;
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(auto inverse, Invert(problem, kLambda));
+  // Inputs within the span of the eigenvectors, whose last entry is a 1.
+  const auto in_span = [&](uint64_t seed) {
+    const at::Tensor g = SeededNormal({8, 60}, at::kDouble, seed);
+    at::Tensor a = SeededNormal({8, 30}, at::kDouble, seed + 1).matmul(u.t());
+    a = a.div(a.select(1, 99).unsqueeze(1));
+    return std::make_pair(g, a);
+  };
+  const auto gradients = [](const std::pair<at::Tensor, at::Tensor>& sides) {
+    const at::Tensor g = sides.first.to(at::kFloat).view({8, 1, 1, 60});
+    const at::Tensor a =
+        sides.second.narrow(1, 0, 99).to(at::kFloat).reshape({8, 1, 1, 99});
+    return FactoredGradients(
+        8, at::kFloat,
+        {{"layer.weight",
+          60 * 99,
+          {std::make_shared<OuterProductTerm>(0, g, a)}},
+         {"layer.bias",
+          60,
+          {std::make_shared<DenseTerm>(0, g.view({8, 60}))}}});
+  };
+  const auto left = in_span(10), right = in_span(20);
+  const KroneckerFactors& factors = problem.curvature->layers[0];
+  const at::Tensor& v = factors.gradient_eigenvectors;
+  const at::Tensor expected = at::einsum(
+      "mk,ml,nk,nl,kl->mn",
+      {left.first.matmul(v), left.second.matmul(u), right.first.matmul(v),
+       right.second.matmul(u), factors.eigenvalues.add(kLambda).reciprocal()});
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(at::Tensor scores,
+                                 inverse->AsBilinearForm()->GradsInnerProd(
+                                     gradients(left), gradients(right)));
+  const double largest = expected.abs().max().item<double>();
+  EXPECT_LT(scores.to(at::kDouble).sub(expected).abs().max().item<double>(),
+            1e-4 * largest);
+}
 
 TEST(KroneckerInverseSplitTest, ErrorOfScoresStaysWithinTheTolerance) {
   const KroneckerProblem problem = LargeProblem(at::kDouble);

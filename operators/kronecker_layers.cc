@@ -12,9 +12,25 @@
 
 namespace influence {
 
+namespace {
+
+// Why the layer is too large for factors; empty if it is not.
+std::string TooWide(const AffineLayer& layer, bool has_bias,
+                    int64_t max_factor_size) {
+  const int64_t inputs = layer.inputs + (has_bias ? 1 : 0);
+  const bool wider_inputs = inputs >= layer.outputs;
+  const int64_t width = wider_inputs ? inputs : layer.outputs;
+  if (max_factor_size == 0 || width <= max_factor_size) return "";
+  return absl::StrCat(width, wider_inputs ? " inputs" : " outputs",
+                      ", more than the largest factor size ", max_factor_size);
+}
+
+}  // namespace
+
 KroneckerLayers FindKroneckerLayers(const Model& model,
                                     const AffineLayers& layers,
-                                    const ParameterBlocks& blocks) {
+                                    const ParameterBlocks& blocks,
+                                    int64_t max_factor_size) {
   const size_t num_tensors = model.parameters().size();
   std::vector<int64_t> block_of(num_tensors, -1);
   for (size_t b = 0; b < blocks.blocks().size(); ++b) {
@@ -42,11 +58,26 @@ KroneckerLayers FindKroneckerLayers(const Model& model,
           layer.affine.bias.reset();
           layer.affine.bias_apart = false;
         }
+        const std::string too_wide =
+            TooWide(layer.affine, layer.has_bias(), max_factor_size);
+        if (!too_wide.empty()) {
+          found.uncovered.push_back(
+              {parameter, block, too_wide, /*too_wide=*/true});
+          continue;
+        }
         found.layers.push_back(std::move(layer));
         continue;
       }
       const AffineLayer* biased = by_bias[parameter];
-      if (biased != nullptr && block_of[biased->weight] == block) continue;
+      if (biased != nullptr && block_of[biased->weight] == block) {
+        const std::string too_wide =
+            TooWide(*biased, /*has_bias=*/true, max_factor_size);
+        if (!too_wide.empty()) {
+          found.uncovered.push_back(
+              {parameter, block, too_wide, /*too_wide=*/true});
+        }
+        continue;
+      }
       found.uncovered.push_back(UncoveredParameter{
           parameter, block,
           biased != nullptr

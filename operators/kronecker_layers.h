@@ -28,9 +28,10 @@ struct KroneckerLayer {
 };
 
 struct UncoveredParameter {
-  int64_t parameter;   // Index into Model::parameters().
-  int64_t block;       // Index into ParameterBlocks::blocks().
-  std::string reason;  // "used by an embedding".
+  int64_t parameter;      // Index into Model::parameters().
+  int64_t block;          // Index into ParameterBlocks::blocks().
+  std::string reason;     // "used by an embedding".
+  bool too_wide = false;  // By max_factor_size.
 };
 
 // Every parameter of the blocks, once: as the weight or bias of a layer, or
@@ -40,9 +41,13 @@ struct KroneckerLayers {
   std::vector<UncoveredParameter> uncovered;  // Likewise.
 };
 
+// A layer with more inputs (with the appended 1) or outputs than
+// max_factor_size, of a group, is none, unless that is 0: its parameters are
+// uncovered, "4609 inputs, more than the largest factor size 1000".
 KroneckerLayers FindKroneckerLayers(const Model& model,
                                     const AffineLayers& layers,
-                                    const ParameterBlocks& blocks);
+                                    const ParameterBlocks& blocks,
+                                    int64_t max_factor_size = 0);
 
 // "embedding.weight (used by an embedding), norm.weight (used by ...)".
 std::string UncoveredParametersText(

@@ -13,6 +13,7 @@
 #include "ATen/ops/matmul.h"
 #include "ATen/ops/mm.h"
 #include "ATen/ops/mul.h"
+#include "ATen/ops/zeros.h"
 #include "base/rounding_unit.h"
 #include "gradients/gradient_term.h"
 
@@ -30,6 +31,35 @@ constexpr int64_t kTileSamples = 1024;
 // are bound by memory.
 constexpr double kStepCost = 400;
 
+// The coordinates of `side` [N, n], with a column of ones behind it if
+// `append_one`, whose part in the eigenvectors is `rotated` [N, r].
+at::Tensor WithResidual(const at::Tensor& side, bool append_one,
+                        const at::Tensor& rotated,
+                        const at::Tensor& eigenvectors) {
+  const int64_t n = eigenvectors.size(0), r = eigenvectors.size(1);
+  if (r == n) return rotated;
+  at::Tensor all = at::empty({side.size(0), r + n}, rotated.options());
+  all.narrow(1, 0, r).copy_(rotated);
+  at::Tensor residual = all.narrow(1, r, n);
+  residual.narrow(1, 0, side.size(1)).copy_(side);
+  if (append_one) residual.select(1, side.size(1)).fill_(1);
+  residual.addmm_(rotated, eigenvectors.t(), /*beta=*/1, /*alpha=*/-1);
+  return all;
+}
+
+// Those of a side that are its part in the eigenvectors.
+at::Tensor InSpan(const at::Tensor& coordinates,
+                  const at::Tensor& eigenvectors) {
+  return coordinates.narrow(1, 0, eigenvectors.size(1));
+}
+
+// And the rest of them, undefined where there are none.
+at::Tensor Residual(const at::Tensor& coordinates,
+                    const at::Tensor& eigenvectors) {
+  const int64_t n = eigenvectors.size(0), r = eigenvectors.size(1);
+  return r == n ? at::Tensor() : coordinates.narrow(1, r, n);
+}
+
 }  // namespace
 
 KroneckerPairInverse::KroneckerPairInverse(const KroneckerFactors& factors,
@@ -41,12 +71,28 @@ KroneckerPairInverse::KroneckerPairInverse(const KroneckerFactors& factors,
       num_outputs_(factors.num_outputs()),
       num_inputs_(factors.num_inputs()),
       inputs_are_rows_(num_inputs_ < num_outputs_),
-      staircase_(FindEigenvalueStaircase(
-          inputs_are_rows_ ? factors.eigenvalues.t() : factors.eigenvalues,
-          regularization, std::max(score_tolerance, RoundingUnit(dtype) / 2),
-          kStepCost)),
+      staircase_(MakeStaircase(score_tolerance, dtype)),
       dtype_(dtype),
       basis_(MakeBasis(dtype)) {}
+
+EigenvalueStaircase KroneckerPairInverse::MakeStaircase(double score_tolerance,
+                                                        at::ScalarType dtype) {
+  const at::Tensor eigenvalues =
+      inputs_are_rows_ ? factors_.eigenvalues.t() : factors_.eigenvalues;
+  EigenvalueStaircase staircase = FindEigenvalueStaircase(
+      eigenvalues, regularization_,
+      std::max(score_tolerance, RoundingUnit(dtype) / 2), kStepCost);
+  is_split_ = staircase.contracted_share < 1;
+  if (!factors_.is_deficient()) return staircase;
+  staircase.contracted_share *=
+      static_cast<double>(eigenvalues.numel()) / static_cast<double>(size());
+  const int64_t rank = eigenvalues.size(0);
+  const int64_t num_rows = inputs_are_rows_ ? num_inputs_ : num_outputs_;
+  if (rank < num_rows) {
+    staircase.steps.push_back({rank, rank + num_rows, /*num_columns=*/0});
+  }
+  return staircase;
+}
 
 KroneckerPairInverse::Basis KroneckerPairInverse::MakeBasis(
     at::ScalarType dtype) const {
@@ -72,6 +118,7 @@ KroneckerPairInverse::Basis KroneckerPairInverse::MakeBasis(
     basis.split_inverse =
         at::full(inverse.sizes(), 1 / regularization_, at::dtype(dtype));
     for (const EigenvalueStaircase::Step& step : staircase_.steps) {
+      if (step.num_columns == 0) continue;  // Residuals among them.
       const auto corner = [&](const at::Tensor& matrix) {
         return matrix.narrow(0, step.begin, step.end - step.begin)
             .narrow(1, 0, step.num_columns);
@@ -106,23 +153,39 @@ void KroneckerPairInverse::Apply(const at::Tensor& in,
         /*dim=*/2);
   }
   if (inputs_are_rows_) matrices = matrices.transpose(1, 2);
-  const int64_t r = basis.rows.size(0), c = basis.columns.size(0);
-  at::Tensor rotated = at::bmm(
-      basis.rows.t().unsqueeze(0).expand({k, r, r}),
-      at::mm(matrices.reshape({k * r, c}), basis.columns).view({k, r, c}));
+  const int64_t rows = basis.rows.size(0), r = basis.rows.size(1);
+  const int64_t columns = basis.columns.size(0), c = basis.columns.size(1);
+  matrices = matrices.reshape({k * rows, columns});
+  at::Tensor rotated =
+      at::bmm(basis.rows.t().unsqueeze(0).expand({k, r, rows}),
+              at::mm(matrices, basis.columns).view({k, rows, c}));
+  at::Tensor residuals;
+  if (basis.has_residual()) {
+    residuals = at::bmm(basis.rows.unsqueeze(0).expand({k, rows, r}), rotated)
+                    .view({k * rows, c});
+    residuals = matrices
+                    .addmm(residuals, basis.columns.t(), /*beta=*/1,
+                           /*alpha=*/-1)
+                    .mul_(1 / regularization_)
+                    .view({k, rows, columns});
+  }
   rotated.mul_(eigenvalues == Eigenvalues::kExact ? basis.inverse
                                                   : basis.split_inverse);
-  WriteBack(rotated, basis, out, out_offsets);
+  WriteBack(rotated, residuals, basis, out, out_offsets);
 }
 
 void KroneckerPairInverse::WriteBack(const at::Tensor& matrices,
+                                     const at::Tensor& residuals,
                                      const Basis& basis, const at::Tensor& out,
                                      const PairOffsets& offsets) const {
   const int64_t k = matrices.size(0);
-  const int64_t r = basis.rows.size(0), c = basis.columns.size(0);
-  at::Tensor result = at::bmm(
-      basis.rows.unsqueeze(0).expand({k, r, r}),
-      at::mm(matrices.reshape({k * r, c}), basis.columns.t()).view({k, r, c}));
+  const int64_t rows = basis.rows.size(0), r = basis.rows.size(1);
+  const int64_t columns = basis.columns.size(0), c = basis.columns.size(1);
+  at::Tensor result =
+      at::bmm(basis.rows.unsqueeze(0).expand({k, rows, r}),
+              at::mm(matrices.reshape({k * r, c}), basis.columns.t())
+                  .view({k, r, columns}));
+  if (residuals.defined()) result.add_(residuals);
   if (inputs_are_rows_) result = result.transpose(1, 2);  // [K, O, I]
   const int64_t inputs = num_inputs_ - (factors_.bias.has_value() ? 1 : 0);
   const at::Tensor weight =
@@ -188,12 +251,16 @@ std::optional<RotatedFactors> KroneckerPairInverse::Rotate(
   const at::Tensor& gradient_basis =
       inputs_are_rows_ ? basis.columns : basis.rows;
   const at::Tensor& input_basis = inputs_are_rows_ ? basis.rows : basis.columns;
-  const at::Tensor g = at::mm(outputs_side, gradient_basis);
+  const at::Tensor g =
+      WithResidual(outputs_side, /*append_one=*/false,
+                   at::mm(outputs_side, gradient_basis), gradient_basis);
   // The appended 1 of the inputs meets the last row.
-  const at::Tensor a =
+  const at::Tensor a = WithResidual(
+      inputs_side, bias != nullptr,
       bias == nullptr ? at::mm(inputs_side, input_basis)
                       : at::addmm(input_basis.select(0, inputs), inputs_side,
-                                  input_basis.narrow(0, 0, inputs));
+                                  input_basis.narrow(0, 0, inputs)),
+      input_basis);
   if (inputs_are_rows_) return RotatedFactors{a, g};
   return RotatedFactors{g, a};
 }
@@ -203,16 +270,37 @@ void KroneckerPairInverse::ApplyToFactors(const RotatedFactors& factors,
                                           const at::Tensor& out,
                                           const PairOffsets& offsets) const {
   const Basis basis = BasisIn(factors.rows.scalar_type());
-  const at::Tensor matrices =
-      at::mul(factors.rows.unsqueeze(2), factors.columns.unsqueeze(1));
+  const at::Tensor rows = InSpan(factors.rows, basis.rows);
+  const at::Tensor columns = InSpan(factors.columns, basis.columns);
+  const at::Tensor matrices = at::mul(rows.unsqueeze(2), columns.unsqueeze(1));
   matrices.mul_(eigenvalues == Eigenvalues::kExact ? basis.inverse
                                                    : basis.split_inverse);
-  WriteBack(matrices, basis, out, offsets);
+  at::Tensor residuals;
+  if (basis.has_residual()) {
+    // r c^T - (its part in the eigenvectors), r = s + s', c = d + d':
+    // r d'^T + s' d^T.
+    at::Tensor whole_rows = at::mm(rows, basis.rows.t());
+    const at::Tensor columns_in_span = at::mm(columns, basis.columns.t());
+    residuals =
+        at::zeros({rows.size(0), basis.rows.size(0), basis.columns.size(0)},
+                  rows.options());
+    const at::Tensor other_rows = Residual(factors.rows, basis.rows);
+    if (other_rows.defined()) {
+      whole_rows.add_(other_rows);
+      residuals.addcmul_(other_rows.unsqueeze(2), columns_in_span.unsqueeze(1));
+    }
+    const at::Tensor other_columns = Residual(factors.columns, basis.columns);
+    if (other_columns.defined()) {
+      residuals.addcmul_(whole_rows.unsqueeze(2), other_columns.unsqueeze(1));
+    }
+    residuals.mul_(1 / regularization_);
+  }
+  WriteBack(matrices, residuals, basis, out, offsets);
 }
 
 double KroneckerPairInverse::InnerProductCost() const {
   double cost = static_cast<double>(num_contracted());
-  if (is_split()) {
+  if (contracted_share() < 1) {
     cost += static_cast<double>(num_inputs_ + num_outputs_) +
             kStepCost * static_cast<double>(staircase_.steps.size());
   }
@@ -260,17 +348,29 @@ void KroneckerPairInverse::AddInnerProducts(const RotatedFactors& queries,
                                  samples.columns.narrow(0, sample, count)};
     const at::Tensor out = scores.narrow(1, sample, count);
     AddContracted(queries, divided, tile, basis, out);
-    if (is_split()) AddRectangles(queries, tile, out);
+    if (contracted_share() < 1) AddRectangles(queries, tile, out);
   }
 }
 
 at::Tensor KroneckerPairInverse::RowwiseInnerProducts(
     const RotatedFactors& queries, const RotatedFactors& samples) const {
   const Basis basis = BasisIn(queries.rows.scalar_type());
-  return at::mm(queries.rows.mul(samples.rows), basis.split_inverse)
-      .mul_(queries.columns)
-      .mul_(samples.columns)
-      .sum(1);
+  const at::Tensor rows = queries.rows.mul(samples.rows);
+  const at::Tensor columns = queries.columns.mul(samples.columns);
+  const at::Tensor rows_in_span = InSpan(rows, basis.rows);
+  const at::Tensor columns_in_span = InSpan(columns, basis.columns);
+  at::Tensor products =
+      at::mm(rows_in_span, basis.split_inverse).mul_(columns_in_span).sum(1);
+  const at::Tensor other_rows = Residual(rows, basis.rows);
+  if (other_rows.defined()) {
+    products.addcmul_(other_rows.sum(1), columns.sum(1), 1 / regularization_);
+  }
+  const at::Tensor other_columns = Residual(columns, basis.columns);
+  if (other_columns.defined()) {
+    products.addcmul_(rows_in_span.sum(1), other_columns.sum(1),
+                      1 / regularization_);
+  }
+  return products;
 }
 
 // Slices of the rows: both sides' eigen-coordinates are written out for a slice

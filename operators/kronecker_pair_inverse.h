@@ -2,11 +2,17 @@
 //
 // The inverse of one factor pair of a Kronecker-factored curvature,
 //
-//   V -> U_G [ (U_G^T V U_A) / (Lambda + lambda) ] U_A^T,   V [O, I],
+//   V -> U_G [ W / (Lambda + lambda) ] U_A^T + (V - U_G W U_A^T) / lambda,
+//   W = U_G^T V U_A,   V [O, I],
 //
 // and its inner products between gradients that are outer products g a^T,
 // which in eigen-coordinates are outer products too. A part of
 // KroneckerInverse, which has the whole of a block.
+//
+// The second term is what eigenvectors [O, Q], [I, R] with fewer columns than
+// rows leave over, where Lambda is 0; it is 0 without such. It is taken from
+// the residual, never as a difference of two inverses, whose leading digits
+// would cancel where Lambda >> lambda.
 #ifndef INFLUENCE_OPERATORS_KRONECKER_PAIR_INVERSE_H_
 #define INFLUENCE_OPERATORS_KRONECKER_PAIR_INVERSE_H_
 
@@ -22,7 +28,10 @@
 namespace influence {
 
 // The gradients of N samples as outer products in eigen-coordinates: that of
-// sample n is rows[n] columns[n]^T, [R, C]. R is the smaller of O and I.
+// sample n is rows[n] columns[n]^T, [R, C]. The rows are of the smaller side.
+// Coordinates of a side u are U^T u and, where U has fewer columns than rows,
+// the residual u - U U^T u after them: inner products of coordinates are those
+// of the sides.
 struct RotatedFactors {
   at::Tensor rows;     // [N, R]
   at::Tensor columns;  // [N, C]
@@ -55,12 +64,14 @@ class KroneckerPairInverse {
 
   // How much of Lambda the inner products below contract.
   double contracted_share() const { return staircase_.contracted_share; }
-  bool is_split() const { return staircase_.contracted_share < 1; }
+
+  // Whether kSplit is another inverse than kExact.
+  bool is_split() const { return is_split_; }
 
   // Reads the pair's parameters from the rows of `in` [K, *] at `in_offsets`
   // and writes the inverse's action on them to `out` [K, *] at `out_offsets`;
-  // the two may be the same tensor. 4 K O I (O + I) operations, three
-  // temporaries of [K, O, I].
+  // the two may be the same tensor. 4 K O I (O + I) operations, less with fewer
+  // eigenvectors; three temporaries of [K, O, I].
   void Apply(const at::Tensor& in, const PairOffsets& in_offsets,
              Eigenvalues eigenvalues, const at::Tensor& out,
              const PairOffsets& out_offsets) const;
@@ -101,18 +112,29 @@ class KroneckerPairInverse {
  private:
   // Columns in the order of the staircase.
   struct Basis {
-    at::Tensor rows;           // [R, R], eigenvectors of the rows' side.
-    at::Tensor columns;        // [C, C]
+    at::Tensor rows;           // [*, R], eigenvectors of the rows' side.
+    at::Tensor columns;        // [*, C]
     at::Tensor inverse;        // 1 / (Lambda + lambda), [R, C].
     at::Tensor split_inverse;  // The same with Eigenvalues::kSplit.
+
+    bool has_residual() const {
+      return rows.size(0) > rows.size(1) || columns.size(0) > columns.size(1);
+    }
   };
 
   Basis BasisIn(at::ScalarType dtype) const;
   Basis MakeBasis(at::ScalarType dtype) const;
 
-  // X [K, R, C] in eigen-coordinates -> `out`.
-  void WriteBack(const at::Tensor& matrices, const Basis& basis,
-                 const at::Tensor& out, const PairOffsets& offsets) const;
+  // The staircase of Lambda, and below and right of it what residuals have,
+  // which is never contracted.
+  EigenvalueStaircase MakeStaircase(double score_tolerance,
+                                    at::ScalarType dtype);
+
+  // X [K, R, C] in eigen-coordinates, plus `residuals`, as rows and columns
+  // lie, where defined -> `out`.
+  void WriteBack(const at::Tensor& matrices, const at::Tensor& residuals,
+                 const Basis& basis, const at::Tensor& out,
+                 const PairOffsets& offsets) const;
 
   void AddContracted(const RotatedFactors& queries, const at::Tensor& divided,
                      const RotatedFactors& samples, const Basis& basis,
@@ -126,6 +148,7 @@ class KroneckerPairInverse {
   int64_t num_outputs_;
   int64_t num_inputs_;
   bool inputs_are_rows_;  // Otherwise the outputs are.
+  bool is_split_ = false;
   EigenvalueStaircase staircase_;
   at::ScalarType dtype_;
   Basis basis_;  // In dtype_.

@@ -4,6 +4,8 @@
 // one group of one layer: inputs a [N, T, I] and output gradients g [N, T, O]
 // of N samples at T positions, of one floating dtype and any strides. With
 // `append_one` each a is followed by a 1 (the bias), and I below counts it.
+// Those of all H groups of a layer have a dimension [H] in front, that of the
+// factors comes second: [N, H, T, I].
 //
 // Products are in the dtype of the factors, results are added in float64. All
 // throw c10::Error on a LibTorch failure and assume the stated shapes;
@@ -23,7 +25,12 @@ namespace influence {
 void AddSecondMoment(const at::Tensor& x, bool append_one,
                      const at::Tensor& sums);
 
-// The symmetric matrix of an upper triangle as above.
+// The same for x [N, H, T, F], sums [H, F, F]. Narrow groups are summed in one
+// batched product.
+void AddSecondMoments(const at::Tensor& x, bool append_one,
+                      const at::Tensor& sums);
+
+// The symmetric matrices of upper triangles as above, [*, F, F].
 at::Tensor SymmetricFromUpper(const at::Tensor& upper);
 
 // The inputs and output gradients of one use of a layer.
@@ -32,8 +39,8 @@ struct PositionFactors {
   at::Tensor gradients;  // [N, T, O]
 };
 
-// Adds sum_n (U_G^T G_n U_A)^2, entry by entry, to `sums` [O, I], where
-// G_n = sum_t g a^T over the positions of all uses. U_A [I, I] and U_G [O, O]
+// Adds sum_n (U_G^T G_n U_A)^2, entry by entry, to `sums` [Q, R], where
+// G_n = sum_t g a^T over the positions of all uses. U_A [I, R] and U_G [O, Q]
 // have the dtype of the factors. Without positions (one use, T = 1) this is
 // (g U_G)^2^T (a U_A)^2, one matrix product and never N O I numbers; otherwise
 // G_n is formed for a tile of samples, and each side is rotated before or
@@ -42,6 +49,14 @@ void AddSquaredRotations(const std::vector<PositionFactors>& uses,
                          bool append_one, const at::Tensor& input_eigenvectors,
                          const at::Tensor& gradient_eigenvectors,
                          const at::Tensor& sums);
+
+// The same for inputs [N, H, T, I] and gradients [N, H, T, O], U_A [H, I, R],
+// U_G [H, O, Q] and sums [H, Q, R]. Narrow groups share batched products.
+void AddSquaredRotationsOfGroups(const std::vector<PositionFactors>& uses,
+                                 bool append_one,
+                                 const at::Tensor& input_eigenvectors,
+                                 const at::Tensor& gradient_eigenvectors,
+                                 const at::Tensor& sums);
 
 }  // namespace influence
 

@@ -71,27 +71,31 @@ void ExpectSquaredRotations(const std::vector<int64_t>& positions, int64_t n,
                << testing::PrintToString(positions) << " " << inputs << " to "
                << outputs << " " << append_one << " " << features_first);
   const int64_t width = inputs + (append_one ? 1 : 0);
-  const at::Tensor u_a = SeededNormal({width, width}, at::kDouble, 11);
-  const at::Tensor u_g = SeededNormal({outputs, outputs}, at::kDouble, 12);
-  std::vector<PositionFactors> uses;
-  at::Tensor gradients = at::zeros({n, outputs, width}, at::kDouble);
-  uint64_t seed = 20;
-  for (const int64_t t : positions) {
-    at::Tensor a = SeededNormal({n, t, inputs}, at::kDouble, seed++);
-    at::Tensor g = SeededNormal({n, t, outputs}, at::kDouble, seed++);
-    gradients.add_(
-        at::einsum("nto,nti->noi", {g, append_one ? Appended(a) : a}));
-    if (features_first) {
-      a = WithMemoryOrder(a, {0, 2, 1});
-      g = WithMemoryOrder(g, {0, 2, 1});
+  // All columns, or fewer.
+  for (const int64_t fewer : {0, 1}) {
+    const int64_t r = width - fewer, q = outputs - fewer;
+    const at::Tensor u_a = SeededNormal({width, r}, at::kDouble, 11);
+    const at::Tensor u_g = SeededNormal({outputs, q}, at::kDouble, 12);
+    std::vector<PositionFactors> uses;
+    at::Tensor gradients = at::zeros({n, outputs, width}, at::kDouble);
+    uint64_t seed = 20;
+    for (const int64_t t : positions) {
+      at::Tensor a = SeededNormal({n, t, inputs}, at::kDouble, seed++);
+      at::Tensor g = SeededNormal({n, t, outputs}, at::kDouble, seed++);
+      gradients.add_(
+          at::einsum("nto,nti->noi", {g, append_one ? Appended(a) : a}));
+      if (features_first) {
+        a = WithMemoryOrder(a, {0, 2, 1});
+        g = WithMemoryOrder(g, {0, 2, 1});
+      }
+      uses.push_back(PositionFactors{std::move(a), std::move(g)});
     }
-    uses.push_back(PositionFactors{std::move(a), std::move(g)});
+    const at::Tensor expected =
+        at::einsum("ok,noi,il->nkl", {u_g, gradients, u_a}).square().sum({0});
+    const at::Tensor sums = at::zeros({q, r}, at::kDouble);
+    AddSquaredRotations(uses, append_one, u_a, u_g, sums);
+    EXPECT_THAT(sums, TensorNear(expected, kTolerance));
   }
-  const at::Tensor expected =
-      at::einsum("ok,noi,il->nkl", {u_g, gradients, u_a}).square().sum({0});
-  const at::Tensor sums = at::zeros({outputs, width}, at::kDouble);
-  AddSquaredRotations(uses, append_one, u_a, u_g, sums);
-  EXPECT_THAT(sums, TensorNear(expected, kTolerance));
 }
 
 TEST(KroneckerStatisticsTest, SquaredRotationsWithoutPositions) {
@@ -123,6 +127,60 @@ TEST(KroneckerStatisticsTest, SquaredRotationsInSeveralTiles) {
   // 500 x 501 numbers a sample and more: a tile holds 8 or fewer samples.
   ExpectSquaredRotations({2}, 9, 500, 500, true, false);
   ExpectSquaredRotations({600}, 5, 500, 500, true, true);
+}
+
+// Narrow groups in one product, wide ones one by one; several tiles of samples.
+TEST(KroneckerStatisticsTest, GroupsAreSummedAsEachAlone) {
+  struct Shape {
+    int64_t n, h, t, inputs, outputs;
+  };
+  for (const Shape& shape :
+       {Shape{5, 3, 4, 6, 2}, Shape{3, 2, 5, 80, 70}, Shape{2, 1, 3, 5, 4},
+        Shape{4, 6, 1, 9, 1}, Shape{40, 500, 2, 50, 10}}) {
+    const auto& [n, h, t, inputs, outputs] = shape;
+    for (const bool append_one : {false, true}) {
+      SCOPED_TRACE(testing::Message() << h << " groups of " << inputs << " to "
+                                      << outputs << " " << append_one);
+      // Channels before positions, as convolutions have them.
+      const auto factors = [&](int64_t width, uint64_t seed) {
+        return SeededNormal({n, h, width, t}, at::kDouble, seed)
+            .transpose(2, 3);
+      };
+      const std::vector<PositionFactors> uses = {
+          {factors(inputs, 1), factors(outputs, 2)},
+          {factors(inputs, 3), factors(outputs, 4)}};
+      const int64_t width = inputs + (append_one ? 1 : 0);
+      const int64_t r = width - 1, q = outputs;
+      const at::Tensor u_a = SeededNormal({h, width, r}, at::kDouble, 5);
+      const at::Tensor u_g = SeededNormal({h, outputs, q}, at::kDouble, 6);
+      const at::Tensor moments = at::zeros({h, width, width}, at::kDouble);
+      const at::Tensor squares = at::zeros({h, q, r}, at::kDouble);
+      for (const PositionFactors& use : uses) {
+        AddSecondMoments(use.inputs, append_one, moments);
+      }
+      AddSquaredRotationsOfGroups(uses, append_one, u_a, u_g, squares);
+      const at::Tensor symmetric = SymmetricFromUpper(moments);
+      for (int64_t g = 0; g < h; g += 1 + h / 4) {
+        const at::Tensor a0 = uses[0].inputs.select(1, g);
+        const at::Tensor a1 = uses[1].inputs.select(1, g);
+        const at::Tensor full0 = append_one ? Appended(a0) : a0;
+        const at::Tensor full1 = append_one ? Appended(a1) : a1;
+        const at::Tensor expected_moment =
+            at::einsum("nti,ntj->ij", {full0, full0})
+                .add(at::einsum("nti,ntj->ij", {full1, full1}));
+        EXPECT_THAT(symmetric[g], TensorNear(expected_moment, kTolerance));
+        const at::Tensor gradients =
+            at::einsum("nto,nti->noi", {uses[0].gradients.select(1, g), full0})
+                .add(at::einsum("nto,nti->noi",
+                                {uses[1].gradients.select(1, g), full1}));
+        const at::Tensor expected =
+            at::einsum("ok,noi,il->nkl", {u_g[g], gradients, u_a[g]})
+                .square()
+                .sum({0});
+        EXPECT_THAT(squares[g], TensorNear(expected, kTolerance));
+      }
+    }
+  }
 }
 
 }  // namespace

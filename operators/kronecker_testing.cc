@@ -65,14 +65,18 @@ std::vector<int64_t> Offsets(const Model& model) {
 }  // namespace
 
 KroneckerFactors WithRandomFactors(KroneckerFactors factors, int64_t o,
-                                   int64_t i, uint64_t seed, double decay) {
-  factors.input_eigenvectors = RandomEigenvectors(i, seed);
-  factors.gradient_eigenvectors = RandomEigenvectors(o, seed + 1);
-  factors.input_eigenvalues = Falling(i, decay);
-  factors.gradient_eigenvalues = Falling(o, decay);
+                                   int64_t i, uint64_t seed, double decay,
+                                   int64_t gradient_rank, int64_t input_rank) {
+  const int64_t q = gradient_rank > 0 ? gradient_rank : o;
+  const int64_t r = input_rank > 0 ? input_rank : i;
+  factors.input_eigenvectors = RandomEigenvectors(i, seed).narrow(1, 0, r);
+  factors.gradient_eigenvectors =
+      RandomEigenvectors(o, seed + 1).narrow(1, 0, q);
+  factors.input_eigenvalues = Falling(r, decay);
+  factors.gradient_eigenvalues = Falling(q, decay);
   // A uniform number from the phase of a normal one.
   const at::Tensor noise =
-      SeededNormal({o, i}, at::kDouble, seed + 2, 1e3).remainder(1).add(1);
+      SeededNormal({q, r}, at::kDouble, seed + 2, 1e3).remainder(1).add(1);
   factors.eigenvalues = factors.gradient_eigenvalues.unsqueeze(1)
                             .mul(factors.input_eigenvalues.unsqueeze(0))
                             .mul(noise);
@@ -90,7 +94,8 @@ KroneckerProblem MakeKroneckerProblem(KroneckerLayout layout,
   curvature.num_samples = 10;
   const auto pair = [&](int64_t group, int64_t weight_offset, bool input_major,
                         std::optional<int64_t> bias, int64_t bias_offset,
-                        int64_t o, int64_t i) {
+                        int64_t o, int64_t i, int64_t gradient_rank = 0,
+                        int64_t input_rank = 0) {
     KroneckerFactors factors;
     factors.layer = "layer";
     factors.group = group;
@@ -100,7 +105,8 @@ KroneckerProblem MakeKroneckerProblem(KroneckerLayout layout,
     factors.bias = bias;
     factors.bias_offset = bias_offset;
     curvature.layers.push_back(WithRandomFactors(
-        std::move(factors), o, i, seed + 10 * curvature.layers.size()));
+        std::move(factors), o, i, seed + 10 * curvature.layers.size(),
+        /*decay=*/2, gradient_rank, input_rank));
   };
   switch (layout) {
     case KroneckerLayout::kLinear:
@@ -134,6 +140,21 @@ KroneckerProblem MakeKroneckerProblem(KroneckerLayout layout,
       pair(0, 0, false, 1, 0, 2, 5);
       pair(0, 8, false, 1, 2, 2, 5);
       pair(0, 16, false, 1, 4, 2, 5);
+      break;
+    case KroneckerLayout::kDeficient:
+      add("layer.weight", {4, 6});
+      add("layer.bias", {4});
+      pair(0, 0, false, 1, 0, 4, 7, /*gradient_rank=*/2, /*input_rank=*/3);
+      break;
+    case KroneckerLayout::kDeficientInputs:
+      add("layer.weight", {3, 7});
+      pair(0, 0, false, std::nullopt, 0, 3, 7, /*gradient_rank=*/0,
+           /*input_rank=*/2);
+      break;
+    case KroneckerLayout::kDeficientOutputs:
+      add("layer.weight", {6, 3});
+      add("layer.bias", {6});
+      pair(0, 0, false, 1, 0, 6, 4, /*gradient_rank=*/2, /*input_rank=*/0);
       break;
     case KroneckerLayout::kRest:
       add("layer.weight", {3, 4});

@@ -19,10 +19,13 @@ namespace influence {
 
 // Random eigenvectors and eigenvalues for the fields that are set: everything
 // of `factors` but the tensors, of o outputs and i inputs (a bias included).
+// The first `gradient_rank` and `input_rank` eigenvectors, all where 0.
 // Eigenvalues fall from 1 as ((k + 1) (l + 1))^-decay, each times a random
 // number from [1, 2), so that they are no outer product.
 KroneckerFactors WithRandomFactors(KroneckerFactors factors, int64_t o,
-                                   int64_t i, uint64_t seed, double decay = 2);
+                                   int64_t i, uint64_t seed, double decay = 2,
+                                   int64_t gradient_rank = 0,
+                                   int64_t input_rank = 0);
 
 // A model without any use but its parameters' shapes, a curvature of them, and
 // a block of all of them.
@@ -40,6 +43,11 @@ enum class KroneckerLayout {
   kGroups,      // A convolution [4, 2, 3] of 2 groups, and a bias [4].
   kFused,       // A projection [6, 4] cut in three, and a bias [6].
   kRest,        // A linear layer, a diagonal [5] and a dropped [2].
+  // Fewer eigenvectors than rows: of [4, 6] and a bias on both sides, of [3, 7]
+  // for the inputs, of [6, 3] and a bias for the outputs alone.
+  kDeficient,
+  kDeficientInputs,
+  kDeficientOutputs,
 };
 
 KroneckerProblem MakeKroneckerProblem(KroneckerLayout layout,

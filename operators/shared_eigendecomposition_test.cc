@@ -12,6 +12,8 @@
 #include "ATen/ops/eye.h"
 #include "ATen/ops/full.h"
 #include "ATen/ops/ones.h"
+#include "ATen/ops/tensor.h"
+#include "ATen/ops/zeros.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -130,6 +132,67 @@ TEST(SharedEigendecompositionTest, AllRefuseWhatIsNotFinite) {
        })) {
     EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument,
                                  HasSubstr("matrix of 5")));
+  }
+}
+
+// Rows of full rank, with some that repeat, and none but zeros.
+TEST(SharedEigendecompositionTest, RowsGiveTheEigenpairsOfTheirMatrix) {
+  constexpr int64_t kRows = 6, kWidth = 40, kGroups = 2;
+  for (const at::ScalarType dtype : {at::kDouble, at::kFloat}) {
+    at::Tensor rows = SeededNormal({kGroups, kRows, kWidth}, dtype, 3);
+    // A spread of sizes, of which squares are far apart.
+    rows = rows.mul(at::tensor({1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5}, dtype)
+                        .view({1, kRows, 1}));
+    const at::Tensor repeated = rows.clone();
+    repeated.narrow(1, 3, 3).copy_(rows.narrow(1, 0, 3));
+    std::vector<SymmetricMatrix> matrices(3);
+    matrices[0].rows = rows;
+    matrices[1].rows = repeated;
+    matrices[2].rows = at::zeros({1, 3, 5}, dtype);
+    std::vector<at::Tensor> dense;
+    for (SymmetricMatrix& matrix : matrices) {
+      matrix.name = "m";
+      matrix.scale = 0.5;
+      const at::Tensor x = matrix.rows.to(at::kDouble);
+      dense.push_back(x.transpose(1, 2).matmul(x).mul(0.5));
+    }
+    for (const int size : {1, 2}) {
+      const absl::Status status = FirstError(
+          RunThreadTeam(size, [&](Communicator& communicator) -> absl::Status {
+            auto found = EigendecomposeTogether(matrices, communicator);
+            if (!found.ok()) return found.status();
+            const std::vector<int64_t> ranks = {kRows, 3, 1};
+            for (size_t m = 0; m < matrices.size(); ++m) {
+              const auto& [s, u] = (*found)[m];
+              const int64_t rank = s.size(1);
+              EXPECT_EQ(u.sizes(), at::IntArrayRef({dense[m].size(0),
+                                                    dense[m].size(1), rank}));
+              // One more where a repeated row of float32 differs by rounding.
+              EXPECT_EQ(rank, ranks[m]);
+              EXPECT_THAT(u.transpose(1, 2).matmul(u),
+                          TensorNear(at::eye(rank, at::kDouble)
+                                         .expand({u.size(0), rank, rank}),
+                                     1e-13));
+              EXPECT_THAT(u.mul(s.unsqueeze(1)).matmul(u.transpose(1, 2)),
+                          TensorNear(dense[m], 1e-13));
+              EXPECT_TRUE(s.diff().le(0).all().item<bool>());
+            }
+            return absl::OkStatus();
+          }));
+      INFLUENCE_EXPECT_OK(status);
+    }
+  }
+}
+
+TEST(SharedEigendecompositionTest, AStackIsDecomposedMatrixByMatrix) {
+  const at::Tensor values = SeededNormal({4, 5, 5}, at::kDouble, 9);
+  std::vector<SymmetricMatrix> stack(1);
+  stack[0] = {"stack", values.add(values.transpose(1, 2))};
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      const auto found, EigendecomposeTogether(stack, *SingleProcess()));
+  for (int64_t h = 0; h < 4; ++h) {
+    ExpectDecompositions({{"one", stack[0].values[h]}},
+                         {{found[0].eigenvalues[h], found[0].eigenvectors[h]}});
   }
 }
 
