@@ -90,15 +90,22 @@ class FileArray : public DataArray {
   NpyFile file_;
 };
 
-at::ScalarType CastDtype(at::ScalarType held, at::ScalarType floating) {
+// What an integer means to a model depends on its dtype: uint8 and bool are
+// masks to some operators, and others want bool alone.
+at::ScalarType InputDtype(at::ScalarType held, at::ScalarType floating) {
+  return at::isFloatingType(held) ? floating : held;
+}
+
+// A label is a number: a wider integer is the same one.
+at::ScalarType LabelDtype(at::ScalarType held, at::ScalarType floating) {
   return at::isFloatingType(held) ? floating : at::kLong;
 }
 
-absl::StatusOr<at::Tensor> ReadCast(const DataArray& array, int64_t begin,
-                                    int64_t end, at::ScalarType floating) {
+absl::StatusOr<at::Tensor> ReadAs(const DataArray& array, int64_t begin,
+                                  int64_t end, at::ScalarType dtype) {
   INFLUENCE_ASSIGN_OR_RETURN(at::Tensor held, array.Read(begin, end));
   return CatchTorch(array.name(), [&]() -> absl::StatusOr<at::Tensor> {
-    return held.to(CastDtype(held.scalar_type(), floating));
+    return held.to(dtype);
   });
 }
 
@@ -398,12 +405,13 @@ absl::StatusOr<Batch> DataReader::Get(int64_t index) const {
   const int64_t end = begin + size;
   Batch batch;
   for (const std::unique_ptr<DataArray>& input : data_->inputs) {
-    INFLUENCE_ASSIGN_OR_RETURN(at::Tensor x,
-                               ReadCast(*input, begin, end, data_->dtype));
+    INFLUENCE_ASSIGN_OR_RETURN(
+        at::Tensor x,
+        ReadAs(*input, begin, end, InputDtype(input->dtype(), data_->dtype)));
     batch.x.push_back(std::move(x));
   }
-  INFLUENCE_ASSIGN_OR_RETURN(
-      batch.y, ReadCast(*data_->labels, begin, end, data_->dtype));
+  INFLUENCE_ASSIGN_OR_RETURN(batch.y,
+                             ReadAs(*data_->labels, begin, end, label_dtype()));
   return batch;
 }
 
@@ -425,7 +433,7 @@ absl::Span<const int64_t> DataReader::input_shape(int64_t input) const {
 }
 
 at::ScalarType DataReader::input_dtype(int64_t input) const {
-  return CastDtype(data_->inputs[input]->dtype(), data_->dtype);
+  return InputDtype(data_->inputs[input]->dtype(), data_->dtype);
 }
 
 absl::Span<const int64_t> DataReader::label_shape() const {
@@ -433,7 +441,7 @@ absl::Span<const int64_t> DataReader::label_shape() const {
 }
 
 at::ScalarType DataReader::label_dtype() const {
-  return CastDtype(data_->labels->dtype(), data_->dtype);
+  return LabelDtype(data_->labels->dtype(), data_->dtype);
 }
 
 }  // namespace influence

@@ -38,8 +38,10 @@ struct DataReaderOptions {
 };
 
 // A validated data set, cut into batches. Floating arrays of any width come out
-// in options.dtype; integers and booleans as int64. Thread-safe; copies share
-// the data.
+// in options.dtype. Integer and boolean inputs keep the dtype of the file,
+// which decides what they mean to a model (of LibTorch's dtypes: uint16, uint32
+// and uint64 come out as int64); such labels come out as int64. Thread-safe;
+// copies share the data.
 class DataReader : public BatchSequence {
  public:
   // Checks everything there is to check, which reads floating arrays once, in

@@ -185,16 +185,36 @@ TEST_P(DataReaderTest, CastsFloatingDataAndKeepsIntegers) {
       INFLUENCE_ASSERT_OK_AND_ASSIGN(
           const DataReader data,
           Open({{"x", bytes}, {"y", bytes}}, {.dtype = dtype}));
-      EXPECT_EQ(data.input_dtype(0), at::kLong);
+      EXPECT_EQ(data.input_dtype(0), stored);
       EXPECT_EQ(data.label_dtype(), at::kLong);
       INFLUENCE_ASSERT_OK_AND_ASSIGN(const Batch batch, data.Get(0));
-      EXPECT_TRUE(at::equal(batch.x[0], Labels(4)));
+      EXPECT_EQ(batch.x[0].scalar_type(), stored);
+      EXPECT_EQ(batch.y.scalar_type(), at::kLong);
+      EXPECT_TRUE(at::equal(batch.x[0], Labels(4).to(stored)));
       EXPECT_TRUE(at::equal(batch.y, Labels(4)));
     }
   }
 }
 
-TEST_P(DataReaderTest, ReadsBooleansAndWideUnsignedIntegersAsInt64) {
+// A mask is no number: with zeros and ones a model does something else.
+TEST_P(DataReaderTest, BooleanInputsStayBoolean) {
+  const std::string bytes =
+      NpyBytes("|b1", "(2, 2)", std::string("\x01\x00\x00\x01", 4));
+  for (const at::ScalarType dtype : {at::kFloat, at::kDouble}) {
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(
+        const DataReader data,
+        Open({{"x0", NpyBytes(Rows(2, 3))}, {"x1", bytes}, {"y", bytes}},
+             {.dtype = dtype}));
+    EXPECT_EQ(data.input_dtype(0), dtype);
+    EXPECT_EQ(data.input_dtype(1), at::kBool);
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(const Batch batch, data.Get(0));
+    EXPECT_EQ(batch.x[1].scalar_type(), at::kBool);
+    EXPECT_TRUE(at::equal(batch.x[1].to(at::kLong),
+                          at::tensor({1, 0, 0, 1}, at::kLong).view({2, 2})));
+  }
+}
+
+TEST_P(DataReaderTest, ReadsBooleanLabelsAndWideUnsignedIntegersAsInt64) {
   INFLUENCE_ASSERT_OK_AND_ASSIGN(
       const DataReader data,
       Open({{"x", NpyBytes(">u2", "(2,)", std::string("\xff\xff\x00\x01", 4))},

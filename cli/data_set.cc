@@ -10,20 +10,18 @@
 #include <vector>
 
 #include "ATen/core/Tensor.h"
-#include "ATen/core/grad_mode.h"
+#include "ATen/ops/cat.h"
 #include "ATen/ops/zeros.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
-#include "absl/strings/string_view.h"
-#include "absl/strings/strip.h"
+#include "absl/types/span.h"
 #include "base/status_macros.h"
 #include "base/torch_boundary.h"
-#include "base/validators.h"
 #include "cli/data_reader.h"
 #include "cli/job.h"
+#include "cli/model_trial.h"
 #include "gradients/batch.h"
 #include "gradients/model.h"
 #include "gradients/per_sample_function.h"
@@ -33,23 +31,6 @@ namespace {
 
 // Before a command chooses: of the pass over the labels.
 constexpr int64_t kInitialBatchSize = 1024;
-
-// The model is tried on so many samples.
-constexpr int64_t kProbeSamples = 3;
-
-// All combinations of casts are tried up to this many integer inputs.
-constexpr int64_t kMaxCombinedInputs = 4;
-
-// "int64 x [1500, 64]" or "float32 x0 [..], int64 x1 [..]".
-std::string DescribeInputs(const DataReader& data) {
-  std::vector<std::string> inputs;
-  for (int64_t i = 0; i < data.num_inputs(); ++i) {
-    inputs.push_back(
-        absl::StrCat(DtypeName(data.input_dtype(i)), " ", data.input_name(i),
-                     " [", absl::StrJoin(data.input_shape(i), ", "), "]"));
-  }
-  return absl::StrJoin(inputs, ", ");
-}
 
 // Checks labels against an output of zeros.
 absl::Status CheckLabelBatch(const PerSampleFunction& function,
@@ -66,11 +47,12 @@ absl::Status CheckLabelBatch(const PerSampleFunction& function,
 
 }  // namespace
 
-DataSet::DataSet(std::string path, at::ScalarType dtype, DataReader reader)
+DataSet::DataSet(std::string path, std::string model_file, at::ScalarType dtype,
+                 DataReader reader)
     : path_(std::move(path)),
+      model_file_(std::move(model_file)),
       dtype_(dtype),
-      reader_(std::move(reader)),
-      is_cast_(reader_.num_inputs(), false) {}
+      reader_(std::move(reader)) {}
 
 absl::StatusOr<std::shared_ptr<const DataSet>> DataSet::Open(
     const std::string& path, at::ScalarType dtype, const Model& model,
@@ -80,59 +62,47 @@ absl::StatusOr<std::shared_ptr<const DataSet>> DataSet::Open(
       DataReader::Open(path, {.dtype = dtype,
                               .batch_size = kInitialBatchSize,
                               .ranks = Job().get()}));
-  std::shared_ptr<DataSet> data(new DataSet(path, dtype, std::move(reader)));
-  absl::Status as_they_are = data->TryModel(model, model_file);
-  if (as_they_are.ok()) return data;
-
-  std::vector<int64_t> integers;
-  for (int64_t i = 0; i < data->num_inputs(); ++i) {
-    if (!data->input_is_floating(i)) integers.push_back(i);
-  }
-  // All of them first: numbers are more often several than mixed with tokens.
-  const int64_t count = integers.size();
-  const int64_t combinations =
-      count <= kMaxCombinedInputs ? (int64_t{1} << count) : 2;
-  for (int64_t c = combinations - 1; c > 0; --c) {
-    for (int64_t k = 0; k < count; ++k) {
-      data->is_cast_[integers[k]] =
-          count > kMaxCombinedInputs || ((c >> k) & 1) == 1;
-    }
-    if (data->TryModel(model, model_file).ok()) return data;
-  }
-  return as_they_are;
-}
-
-absl::Status DataSet::TryModel(const Model& model,
-                               const std::string& model_file) {
-  INFLUENCE_ASSIGN_OR_RETURN(const Batch probe, First(kProbeSamples));
-  const at::NoGradGuard no_grad;
-  const absl::StatusOr<at::Tensor> output = model.Forward(probe.x);
-  if (!output.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        path_, ": found ", DescribeInputs(reader_), ", expected inputs that ",
-        model_file, " accepts (",
-        absl::StripPrefix(output.status().message(), "model: "), ")"));
-  }
-  if (!output->defined() || output->dim() < 1 ||
-      output->size(0) != probe.size()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        model_file, ": found output of shape ", ShapeString(*output), " for ",
-        probe.size(), " samples of ", path_,
-        ", expected the samples along dimension 0"));
-  }
-  output_shape_ = output->sizes().vec();
-  return absl::OkStatus();
+  std::shared_ptr<DataSet> data(
+      new DataSet(path, model_file, dtype, std::move(reader)));
+  INFLUENCE_ASSIGN_OR_RETURN(const Batch first, data->First(kTrialSamples));
+  INFLUENCE_ASSIGN_OR_RETURN(data->output_shape_,
+                             TryModel(model, data->origin(), first.x));
+  return data;
 }
 
 absl::StatusOr<Batch> DataSet::Get(int64_t index) const {
-  INFLUENCE_ASSIGN_OR_RETURN(Batch batch, reader_.Get(index));
-  INFLUENCE_RETURN_IF_ERROR(CatchTorch(path_, [&]() -> absl::Status {
-    for (size_t i = 0; i < batch.x.size(); ++i) {
-      if (is_cast_[i]) batch.x[i] = batch.x[i].to(dtype_);
+  return reader_.Get(index);
+}
+
+TrialOrigin DataSet::origin() const {
+  TrialOrigin origin{model_file_, path_, {}, {}, dtype_};
+  for (int64_t i = 0; i < num_inputs(); ++i) {
+    origin.input_names.push_back(input_name(i));
+    const absl::Span<const int64_t> shape = input_shape(i);
+    origin.input_shapes.emplace_back(shape.begin(), shape.end());
+  }
+  return origin;
+}
+
+absl::StatusOr<std::vector<at::Tensor>> DataSet::SpreadInputs(
+    int64_t count) const {
+  INFLUENCE_ASSIGN_OR_RETURN(const DataReader single, reader_.WithBatchSize(1));
+  count = std::min(count, num_samples());
+  std::vector<std::vector<at::Tensor>> by_input(num_inputs());
+  for (int64_t i = 0; i < count; ++i) {
+    INFLUENCE_ASSIGN_OR_RETURN(const Batch one,
+                               single.Get(i * num_samples() / count));
+    for (size_t k = 0; k < by_input.size(); ++k) {
+      by_input[k].push_back(one.x[k]);
     }
-    return absl::OkStatus();
-  }));
-  return batch;
+  }
+  return CatchTorch(path_, [&]() -> absl::StatusOr<std::vector<at::Tensor>> {
+    std::vector<at::Tensor> inputs;
+    for (const std::vector<at::Tensor>& samples : by_input) {
+      inputs.push_back(at::cat(samples));
+    }
+    return inputs;
+  });
 }
 
 absl::StatusOr<std::shared_ptr<const DataSet>> DataSet::WithBatchSize(
@@ -181,7 +151,7 @@ bool DataSet::input_is_floating(int64_t input) const {
 }
 
 at::ScalarType DataSet::input_dtype(int64_t input) const {
-  return is_cast_[input] ? dtype_ : reader_.input_dtype(input);
+  return reader_.input_dtype(input);
 }
 
 int64_t DataSet::values_per_sample() const {

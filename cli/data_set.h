@@ -1,7 +1,6 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 //
-// A data file as the model takes it: integer inputs stay integers where the
-// model wants tokens and become floating where it wants numbers.
+// A data file and the shape of what the model makes of it.
 #ifndef INFLUENCE_CLI_DATA_SET_H_
 #define INFLUENCE_CLI_DATA_SET_H_
 
@@ -15,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "cli/data_reader.h"
+#include "cli/model_trial.h"
 #include "gradients/batch.h"
 #include "gradients/batch_sequence.h"
 #include "gradients/model.h"
@@ -25,11 +25,9 @@ namespace influence {
 // Immutable and thread-safe.
 class DataSet : public BatchSequence {
  public:
-  // Opens `path` and runs `model`, which came from `model_file`, on the first
-  // samples: with integer inputs as they are and, if the model refuses them,
-  // cast to `dtype`. Errors of DataReader as they come; kInvalidArgument,
-  // naming the file, if the model accepts neither or its output has no
-  // dimension of samples.
+  // Opens `path`, floating arrays in `dtype` and integer inputs in the dtype of
+  // the file, and tries `model`, which came from `model_file`, on the first
+  // samples. Errors of DataReader and of TryModel() (model_trial.h).
   static absl::StatusOr<std::shared_ptr<const DataSet>> Open(
       const std::string& path, at::ScalarType dtype, const Model& model,
       const std::string& model_file);
@@ -44,6 +42,12 @@ class DataSet : public BatchSequence {
   // The same in batches of `batch_size` >= 1 samples.
   absl::StatusOr<std::shared_ptr<const DataSet>> WithBatchSize(
       int64_t batch_size) const;
+
+  // Where the model and the inputs come from.
+  TrialOrigin origin() const;
+
+  // Inputs of up to `count` samples, spread evenly over the data.
+  absl::StatusOr<std::vector<at::Tensor>> SpreadInputs(int64_t count) const;
 
   // Up to `count` samples from the start.
   absl::StatusOr<Batch> First(int64_t count) const;
@@ -67,15 +71,13 @@ class DataSet : public BatchSequence {
   int64_t values_per_sample() const;
 
  private:
-  DataSet(std::string path, at::ScalarType dtype, DataReader reader);
-
-  // Runs `model` with the present casts.
-  absl::Status TryModel(const Model& model, const std::string& model_file);
+  DataSet(std::string path, std::string model_file, at::ScalarType dtype,
+          DataReader reader);
 
   std::string path_;
+  std::string model_file_;
   at::ScalarType dtype_;
   DataReader reader_;
-  std::vector<bool> is_cast_;          // By input.
   std::vector<int64_t> output_shape_;  // Of the model on a few samples.
 };
 

@@ -12,6 +12,7 @@
 #include "ATen/ops/equal.h"
 #include "ATen/ops/matmul.h"
 #include "ATen/ops/ones.h"
+#include "ATen/ops/tensor.h"
 #include "ATen/ops/zeros.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -27,7 +28,9 @@
 namespace influence {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
 constexpr char kModelFile[] = "m.pt";
 
@@ -86,33 +89,52 @@ TEST_F(DataSetTest, FloatingInputsGoAsTheyAre) {
   EXPECT_EQ(all.size(), 5);
 }
 
-TEST_F(DataSetTest, IntegersAreCastForAModelThatWantsNumbers) {
+TEST_F(DataSetTest, IntegersAreRefusedByAModelThatWantsNumbers) {
   const std::string path =
       Write({{"x", at::ones({5, 2}, at::TensorOptions(at::kByte)).mul(7)},
              {"y", Labels(5)}});
+  EXPECT_THAT(DataSet::Open(path, at::kFloat, Linear(), kModelFile),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(StartsWith(path + ": found uint8 x [5, 2], which "
+                                               "m.pt refuses ("),
+                             HasSubstr("expected float32 x; store x as "
+                                       "float32"))));
+}
+
+TEST_F(DataSetTest, EachIntegerInputKeepsItsDtype) {
+  const std::string path = Write({{"x0", Labels(5).to(at::kInt)},
+                                  {"x1", at::ones({5, 4})},
+                                  {"y", Labels(5).to(at::kShort)}});
   INFLUENCE_ASSERT_OK_AND_ASSIGN(
       const std::shared_ptr<const DataSet> data,
-      DataSet::Open(path, at::kFloat, Linear(), kModelFile));
-  EXPECT_EQ(data->input_dtype(0), at::kFloat);
+      DataSet::Open(path, at::kFloat, TokensAndNumbers(), kModelFile));
+  EXPECT_EQ(data->input_dtype(0), at::kInt);
+  EXPECT_FALSE(data->input_is_floating(0));
+  EXPECT_EQ(data->input_dtype(1), at::kFloat);
+  EXPECT_EQ(data->values_per_sample(), 5);
   INFLUENCE_ASSERT_OK_AND_ASSIGN(const std::shared_ptr<const DataSet> pairs,
                                  data->WithBatchSize(2));
   EXPECT_EQ(pairs->num_batches(), 3);
   INFLUENCE_ASSERT_OK_AND_ASSIGN(const Batch last, pairs->Get(2));
-  EXPECT_TRUE(at::equal(last.x[0], at::ones({1, 2}).mul(7)));
+  EXPECT_TRUE(at::equal(last.x[0], at::ones({1}, at::kInt)));
+  EXPECT_EQ(last.y.scalar_type(), at::kLong);
 }
 
-TEST_F(DataSetTest, TokensStayIntegersBesideNumbersThatAreCast) {
+// The first samples alone may have no padding.
+TEST_F(DataSetTest, SpreadInputsReachOverAllOfTheData) {
   const std::string path =
-      Write({{"x0", Labels(5)},
-             {"x1", at::ones({5, 4}, at::TensorOptions(at::kByte))},
-             {"y", Labels(5)}});
+      Write({{"x", at::arange(10, at::kFloat).view({5, 2})}, {"y", Labels(5)}});
   INFLUENCE_ASSERT_OK_AND_ASSIGN(
       const std::shared_ptr<const DataSet> data,
-      DataSet::Open(path, at::kFloat, TokensAndNumbers(), kModelFile));
-  EXPECT_EQ(data->input_dtype(0), at::kLong);
-  EXPECT_FALSE(data->input_is_floating(0));
-  EXPECT_EQ(data->input_dtype(1), at::kFloat);
-  EXPECT_EQ(data->values_per_sample(), 5);
+      DataSet::Open(path, at::kFloat, Linear(), kModelFile));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const std::vector<at::Tensor> two,
+                                 data->SpreadInputs(2));
+  ASSERT_EQ(two.size(), 1);
+  EXPECT_TRUE(
+      at::equal(two[0], at::tensor({0., 1., 4., 5.}, at::kFloat).view({2, 2})));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const std::vector<at::Tensor> all,
+                                 data->SpreadInputs(9));
+  EXPECT_TRUE(at::equal(all[0], at::arange(10, at::kFloat).view({5, 2})));
 }
 
 TEST_F(DataSetTest, NamesTheFileIfTheModelRefusesIt) {
@@ -130,9 +152,11 @@ TEST_F(DataSetTest, NamesTheModelIfItsOutputHasNoSamples) {
                             return at::matmul(x[0], weight).sum();
                           });
   const std::string path = Write({{"x", at::ones({5, 2})}, {"y", Labels(5)}});
-  EXPECT_THAT(DataSet::Open(path, at::kFloat, sum, kModelFile),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("m.pt: found output of shape []")));
+  EXPECT_THAT(
+      DataSet::Open(path, at::kFloat, sum, kModelFile),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               HasSubstr("m.pt: found output of shape [] for a batch of 3 "
+                         "samples")));
 }
 
 TEST_F(DataSetTest, CheckLabelsNamesTheSampleByItsPlaceInTheFile) {

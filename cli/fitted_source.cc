@@ -57,6 +57,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// In FitRecord::options, beside those of the method.
+constexpr char kLogitsLayout[] = "logits_layout";
+
 // In FittedStateOrigin::extra.
 constexpr char kOptionPrefix[] = "option/";
 constexpr char kSeed[] = "seed";
@@ -260,6 +263,10 @@ absl::StatusOr<OpenedMethod> OpenUnfitted(const FitSource& source,
   record.dtype = source.dtype;
   record.method = std::string(MethodName(source.method.method));
   record.options = source.method.values;
+  if (source.logits_layout != LogitsLayout::kByShape) {
+    record.options[kLogitsLayout] =
+        std::string(LogitsLayoutName(source.logits_layout));
+  }
   record.seed = source.seed;
   record.batch_size = FitBatchSize(*opened.inputs.train, opened.method,
                                    opened.influence->num_parameters(),
@@ -303,6 +310,12 @@ absl::StatusOr<OpenedMethod> OpenFitted(const FittedSource& source,
   absl::StatusOr<PerSampleFunction> loss = LossByName(record.loss);
   if (!loss.ok()) return Lacking(source.folder, "loss that this version knows");
   opened.loss = *std::move(loss);
+  if (const auto layout = record.options.find(kLogitsLayout);
+      layout != record.options.end()) {
+    INFLUENCE_ASSIGN_OR_RETURN(const LogitsLayout parsed,
+                               ParseLogitsLayout(layout->second));
+    opened.loss = CrossEntropyLoss({.layout = parsed});
+  }
   INFLUENCE_ASSIGN_OR_RETURN(opened.query_function,
                              ResolveQueryFunction(query_function, opened.loss));
 

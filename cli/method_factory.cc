@@ -2,6 +2,7 @@
 #include "cli/method_factory.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -12,7 +13,6 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "base/status_macros.h"
@@ -202,12 +202,18 @@ absl::Status ExplainFitError(const std::string& file,
       {"uncovered: ", "--uncovered"},
       {"fisher: ", "--fisher"},
   };
+  const absl::string_view message = status.message();
   for (const auto& [argument, option] : kArguments) {
-    if (!absl::StrContains(status.message(), argument)) continue;
-    return absl::Status(
-        status.code(),
-        absl::StrCat(option, ": ",
-                     absl::StrReplaceAll(status.message(), {{argument, ""}})));
+    // At the start, or after what it is said of: "dense curvature: " is none.
+    size_t place = message.find(argument);
+    while (place != absl::string_view::npos && place > 0 &&
+           !absl::EndsWith(message.substr(0, place), ": ")) {
+      place = message.find(argument, place + 1);
+    }
+    if (place == absl::string_view::npos) continue;
+    return absl::Status(status.code(),
+                        absl::StrCat(option, ": ", message.substr(0, place),
+                                     message.substr(place + argument.size())));
   }
   return absl::Status(status.code(),
                       absl::StrCat(file, ": ", status.message()));

@@ -220,6 +220,11 @@ TEST(MethodFactoryTest, AFitErrorNamesItsOptionOrItsFile) {
                                        "block full: curvature: found an ..."))
           .message(),
       "--second-order: block full: found an ...");
+  // No option, but the end of what is done.
+  EXPECT_EQ(ExplainFitError("train.npz",
+                            absl::InternalError("dense curvature: out of luck"))
+                .message(),
+            "train.npz: dense curvature: out of luck");
   EXPECT_EQ(ExplainFitError("train.npz", absl::InternalError("lost")).message(),
             "train.npz: lost");
 }

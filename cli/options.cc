@@ -253,10 +253,12 @@ class Arguments {
   std::map<std::string, bool> flags_;
 };
 
+constexpr char kLogitsLayout[] = "--logits-layout";
+
 // What the options of a command may be beside --fitted, which comes with a
 // model, a method and all of its options.
 std::vector<std::string> OptionsOfFit() {
-  std::vector<std::string> names = {"--loss", "--method"};
+  std::vector<std::string> names = {"--loss", kLogitsLayout, "--method"};
   for (const MethodOption& option : MethodOptionTable()) {
     names.emplace_back(option.name);
   }
@@ -280,6 +282,10 @@ void AddTestOption(Arguments& arguments) {
 void AddLossOption(Arguments& arguments) {
   arguments.AddOption("--loss", "NAME",
                       "Training loss: " + absl::StrJoin(LossNames(), ", "));
+  arguments.AddOption(kLogitsLayout, "NAME",
+                      "Of cross_entropy with several predictions a sample: "
+                      "classes_last ([N, T, K]) or classes_second ([N, K, T]); "
+                      "by the shape of y where not given");
 }
 
 void AddFittedOption(Arguments& arguments) {
@@ -399,6 +405,19 @@ absl::Status ParseModelOptions(const Arguments& arguments,
   absl::StatusOr<PerSampleFunction> function = LossByName(loss);
   if (!function.ok()) return UsageError("--loss", Quoted(loss), losses);
   options.loss = *std::move(function);
+  if (const auto value = arguments.Value(kLogitsLayout)) {
+    INFLUENCE_RETURN_IF_ERROR(
+        Choose<LogitsLayout>(kLogitsLayout, *value,
+                             {{"classes_last", LogitsLayout::kClassesLast},
+                              {"classes_second", LogitsLayout::kClassesSecond}},
+                             options.logits_layout));
+    if (options.loss.name() != CrossEntropyLoss().name()) {
+      return UsageError(kLogitsLayout,
+                        absl::StrCat(Quoted(*value), " with --loss ", loss),
+                        "it only with --loss cross_entropy");
+    }
+    options.loss = CrossEntropyLoss({.layout = options.logits_layout});
+  }
   if (const auto value = arguments.Value("--dtype")) {
     INFLUENCE_RETURN_IF_ERROR(Choose<at::ScalarType>(
         "--dtype", *value, {{"float32", at::kFloat}, {"float64", at::kDouble}},

@@ -47,7 +47,8 @@ struct ModelOptions {
   std::string model;  // A TorchScript file.
   std::string train;  // Data: an .npz file or a folder.
   PerSampleFunction loss = CrossEntropyLoss();
-  at::ScalarType dtype = at::kFloat;  // Or kDouble.
+  LogitsLayout logits_layout = LogitsLayout::kByShape;  // Of the loss.
+  at::ScalarType dtype = at::kFloat;                    // Or kDouble.
 };
 
 struct InspectOptions : RunOptions, ModelOptions {

@@ -358,14 +358,33 @@ TEST(OptionsTest, AnUnknownOptionNamesThoseThatExist) {
     ExpectUsageError(Parse(kScores, option),
                      name +
                          ": found an unknown option, expected one of "
-                         "--model, --train, --test, --loss, --fitted, "
-                         "--factors, --out");
+                         "--model, --train, --test, --loss, --logits-layout, "
+                         "--fitted, --factors, --out");
   }
   ExpectUsageError(Parse(kInspect, "--out s.npy"),
                    "--out: found an unknown option, expected one of --model");
   ExpectUsageError(Parse("self --fitted f --train t --out s.npy", "--rank 3"),
                    "--rank: found an unknown option, expected one of --fitted");
   ExpectUsageError(Parse(kScores, "--fast=yes"), "--fast: found");
+}
+
+TEST(OptionsTest, TheLogitsLayoutIsOfCrossEntropyAlone) {
+  const std::string line = "inspect --model m.pt --train a --logits-layout ";
+  for (const LogitsLayout layout :
+       {LogitsLayout::kClassesLast, LogitsLayout::kClassesSecond}) {
+    const ScoresOptions options = Scores(
+        absl::StrCat(kScores, " --logits-layout ", LogitsLayoutName(layout)));
+    EXPECT_EQ(std::get<FitSource>(options.source).logits_layout, layout);
+  }
+  ExpectUsageError(Parse(line + "classes_last --loss mse"),
+                   "--logits-layout: found 'classes_last' with --loss mse, "
+                   "expected it only with --loss cross_entropy");
+  ExpectUsageError(Parse(line + "first --loss cross_entropy"),
+                   "--logits-layout: found 'first', expected classes_last or "
+                   "classes_second");
+  // The fit remembers it.
+  ExpectUsageError(Parse(kFittedScores, "--logits-layout classes_last"),
+                   "--logits-layout: found");
 }
 
 TEST(OptionsTest, AStrayWordIsRefused) {

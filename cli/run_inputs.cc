@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "ATen/Parallel.h"
 #include "ATen/core/Tensor.h"
@@ -19,6 +20,7 @@
 #include "cli/batch_sizes.h"
 #include "cli/data_set.h"
 #include "cli/job.h"
+#include "cli/model_trial.h"
 #include "cli/options.h"
 #include "gradients/batch.h"
 #include "gradients/capturing_gradient_provider.h"
@@ -28,6 +30,10 @@
 
 namespace influence {
 namespace {
+
+// On which a model is compared with its file. Spread over the data: the first
+// samples alone may have no padding.
+constexpr int64_t kConversionSamples = 8;
 
 // `status` with the file in place of what the library calls its argument.
 absl::Status InFile(absl::string_view file, absl::string_view argument,
@@ -89,6 +95,12 @@ absl::StatusOr<RunInputs> OpenRunInputs(
         inputs.test,
         DataSet::Open(*test, options.dtype, *inputs.model, options.model));
   }
+  const DataSet& any = inputs.train != nullptr ? *inputs.train : *inputs.test;
+  if (inputs.model->exported_dtype() != inputs.model->dtype()) {
+    INFLUENCE_ASSIGN_OR_RETURN(const std::vector<at::Tensor> x,
+                               any.SpreadInputs(kConversionSamples));
+    INFLUENCE_RETURN_IF_ERROR(CheckConversion(*inputs.model, any.origin(), x));
+  }
   if (inputs.train != nullptr) {
     INFLUENCE_RETURN_IF_ERROR(inputs.train->CheckLabels(options.loss));
   }
@@ -96,7 +108,6 @@ absl::StatusOr<RunInputs> OpenRunInputs(
     INFLUENCE_RETURN_IF_ERROR(inputs.test->CheckLabels(query_function));
   }
 
-  const DataSet& any = inputs.train != nullptr ? *inputs.train : *inputs.test;
   INFLUENCE_ASSIGN_OR_RETURN(const Batch probe, any.First(kSelfCheckSamples));
   absl::StatusOr<std::shared_ptr<const CapturingGradientProvider>> provider =
       CapturingGradientProvider::Create(

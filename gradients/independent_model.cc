@@ -95,4 +95,11 @@ absl::StatusOr<at::Tensor> IndependentModel::Forward(
   });
 }
 
+absl::StatusOr<std::shared_ptr<const Model>> IndependentModel::CopyAs(
+    at::ScalarType dtype) const {
+  INFLUENCE_ASSIGN_OR_RETURN(std::shared_ptr<const Model> copy,
+                             model_->CopyAs(dtype));
+  return std::make_shared<const IndependentModel>(std::move(copy), one_by_one_);
+}
+
 }  // namespace influence

@@ -34,6 +34,13 @@ class IndependentModel : public Model {
     return model_->CouplingModules();
   }
 
+  at::ScalarType exported_dtype() const override {
+    return model_->exported_dtype();
+  }
+
+  absl::StatusOr<std::shared_ptr<const Model>> CopyAs(
+      at::ScalarType dtype) const override;
+
   const std::shared_ptr<const Model>& model() const { return model_; }
 
  private:

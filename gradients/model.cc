@@ -1,6 +1,7 @@
 // Copyright 2026 The Influence Authors. SPDX-License-Identifier: Apache-2.0
 #include "gradients/model.h"
 
+#include <memory>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -8,6 +9,7 @@
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/status_macros.h"
@@ -20,6 +22,12 @@ Model::Model(std::vector<NamedParameter> parameters)
   for (const NamedParameter& parameter : parameters_) {
     num_parameters_ += parameter.tensor.numel();
   }
+}
+
+absl::StatusOr<std::shared_ptr<const Model>> Model::CopyAs(
+    at::ScalarType /*dtype*/) const {
+  return absl::UnimplementedError(
+      "model: found one that cannot be copied, expected a copy");
 }
 
 std::vector<NamedParameter> Model::DistinctTrainable(

@@ -7,6 +7,7 @@
 #define INFLUENCE_GRADIENTS_MODEL_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,16 @@ class Model {
   // One line for each module that makes a sample's output depend on the other
   // samples of its batch or on chance: "bn1 (BatchNorm2d in training mode)".
   virtual std::vector<std::string> CouplingModules() const = 0;
+
+  // The dtype of what the model was made with, parameters and buffers: another
+  // than dtype() where they were converted, and then numbers that are built
+  // into its code may still be in the old one.
+  virtual at::ScalarType exported_dtype() const { return dtype(); }
+
+  // A model with tensors of its own, in `dtype`, which may be changed without
+  // any effect on this one. kUnimplemented where the adapter cannot copy.
+  virtual absl::StatusOr<std::shared_ptr<const Model>> CopyAs(
+      at::ScalarType dtype) const;
 
   // The trainable parameters, each tensor once, under its first name, in the
   // order of named_parameters().

@@ -44,19 +44,57 @@ std::string Place(const at::Tensor& index) {
   return absl::StrCat(place, ", element [", absl::StrJoin(rest, ", "), "]");
 }
 
+absl::StatusOr<at::Tensor> ArrangeLogits(LogitsLayout layout,
+                                         const at::Tensor& output,
+                                         const at::Tensor& y) {
+  if (output.dim() < 3) return output;
+  const at::IntArrayRef shape = output.sizes();
+  std::vector<int64_t> without_second = shape.vec();
+  without_second.erase(without_second.begin() + 1);
+  if (layout == LogitsLayout::kByShape) {
+    const bool last = y.sizes() == shape.slice(0, output.dim() - 1);
+    const bool second = y.sizes() == at::IntArrayRef(without_second);
+    // One class and one prediction are the same either way.
+    if (last && second && output.numel() > output.size(0)) {
+      const std::string positions = absl::StrJoin(y.sizes().slice(1), ", ");
+      return absl::InvalidArgumentError(absl::StrCat(
+          "model output: found shape ", ShapeString(output),
+          " with labels of shape ", ShapeString(y),
+          ", which can be read as [N, ", positions, ", K = ", output.size(-1),
+          "] (classes_last) and as [N, K = ", output.size(1), ", ", positions,
+          "] (classes_second, as torch.nn.CrossEntropyLoss does), expected "
+          "the layout to be given (--logits-layout of the command, "
+          "CrossEntropyOptions in the library)"));
+    }
+    if (!second || last) return output;
+  } else if (layout == LogitsLayout::kClassesLast) {
+    return output;
+  }
+  return output.movedim(1, -1);
+}
+
+PerSampleFunction::Arranger ArrangerOf(const CrossEntropyOptions& options) {
+  return
+      [layout = options.layout](const at::Tensor& output, const at::Tensor& y) {
+        return ArrangeLogits(layout, output, y);
+      };
+}
+
+// Of logits with the classes last.
 absl::Status ValidateClassLabels(const at::Tensor& output,
                                  const at::Tensor& y) {
   INFLUENCE_RETURN_IF_ERROR(ValidateFloating("model output", output));
-  if (output.dim() != 2 && output.dim() != 3) {
+  if (output.dim() < 2) {
     return absl::InvalidArgumentError(
         absl::StrCat("model output: found shape ", ShapeString(output),
-                     ", expected logits [N, K] or, for sequences, [N, T, K]"));
+                     ", expected logits [N, K] or, of several predictions a "
+                     "sample, [N, ..., K] or [N, K, ...]"));
   }
   INFLUENCE_RETURN_IF_ERROR(ValidateInteger("labels", y));
   const int64_t num_classes = output.size(-1);
   INFLUENCE_RETURN_IF_ERROR(
       ValidateShape("labels", y, output.sizes().slice(0, output.dim() - 1)));
-  const bool ignores = output.dim() == 3;
+  const bool ignores = output.dim() >= 3;
   // A narrow dtype would wrap the bounds round.
   const at::Tensor labels = y.to(at::kLong);
   at::Tensor bad = at::logical_or(labels.lt(0), labels.ge(num_classes));
@@ -111,7 +149,7 @@ at::Tensor MeanOfSample(const at::Tensor& values) {
   return values.reshape({values.size(0), -1}).mean(1);
 }
 
-// The labels as an index, [N, 1] or [N, T, 1], with 0 for an ignored token,
+// The labels as an index, [N, ..., 1], with 0 for an ignored token,
 // and where there is none, of the same shape.
 struct LabelIndex {
   at::Tensor index;
@@ -161,11 +199,28 @@ at::Tensor BinaryCrossEntropy(const at::Tensor& output, const at::Tensor& y) {
 }  // namespace
 
 PerSampleFunction::PerSampleFunction(std::string name, bool higher_is_better,
-                                     Function function, Validator validator)
+                                     Function function, Validator validator,
+                                     Arranger arranger)
     : name_(std::move(name)),
       higher_is_better_(higher_is_better),
       function_(std::move(function)),
-      validator_(std::move(validator)) {}
+      validator_(std::move(validator)),
+      arranger_(std::move(arranger)) {}
+
+absl::StatusOr<at::Tensor> PerSampleFunction::Arrange(
+    const at::Tensor& output, const at::Tensor& y) const {
+  if (arranger_ == nullptr) return output;
+  INFLUENCE_RETURN_IF_ERROR(ValidateDefined("model output", output));
+  INFLUENCE_RETURN_IF_ERROR(ValidateDefined("y", y));
+  return CatchTorch(name_, [&] { return arranger_(output, y); });
+}
+
+PerSampleFunction PerSampleFunction::ArrangedAs(
+    const PerSampleFunction& other) const {
+  PerSampleFunction arranged = *this;
+  arranged.arranger_ = other.arranger_;
+  return arranged;
+}
 
 absl::Status PerSampleFunction::Validate(const at::Tensor& output,
                                          const at::Tensor& y) const {
@@ -177,24 +232,51 @@ absl::Status PerSampleFunction::Validate(const at::Tensor& output,
         ", expected a first dimension of samples as y has, whose shape is ",
         ShapeString(y)));
   }
+  INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor arranged, Arrange(output, y));
   if (validator_ == nullptr) return absl::OkStatus();
-  return CatchTorch(name_, [&] { return validator_(output, y); });
+  return CatchTorch(name_, [&] { return validator_(arranged, y); });
 }
 
 absl::StatusOr<at::Tensor> PerSampleFunction::Evaluate(
     const at::Tensor& output, const at::Tensor& y) const {
   INFLUENCE_RETURN_IF_ERROR(Validate(output, y));
   return CatchTorch(name_, [&]() -> absl::StatusOr<at::Tensor> {
-    at::Tensor values = function_(output, y);
+    INFLUENCE_ASSIGN_OR_RETURN(const at::Tensor arranged, Arrange(output, y));
+    at::Tensor values = function_(arranged, y);
     INFLUENCE_RETURN_IF_ERROR(ValidateFloating(name_, values));
     INFLUENCE_RETURN_IF_ERROR(ValidateShape(name_, values, {y.size(0)}));
     return values;
   });
 }
 
-PerSampleFunction CrossEntropyLoss() {
+absl::string_view LogitsLayoutName(LogitsLayout layout) {
+  switch (layout) {
+    case LogitsLayout::kByShape:
+      return "by_shape";
+    case LogitsLayout::kClassesLast:
+      return "classes_last";
+    case LogitsLayout::kClassesSecond:
+      return "classes_second";
+  }
+  return "";
+}
+
+absl::StatusOr<LogitsLayout> ParseLogitsLayout(absl::string_view name) {
+  for (const LogitsLayout layout :
+       {LogitsLayout::kByShape, LogitsLayout::kClassesLast,
+        LogitsLayout::kClassesSecond}) {
+    if (name == LogitsLayoutName(layout)) return layout;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("logits layout: found \"", name,
+                   "\", expected one of by_shape, classes_last, "
+                   "classes_second"));
+}
+
+PerSampleFunction CrossEntropyLoss(const CrossEntropyOptions& options) {
   return PerSampleFunction(kCrossEntropy, /*higher_is_better=*/false,
-                           CrossEntropy, ValidateClassLabels);
+                           CrossEntropy, ValidateClassLabels,
+                           ArrangerOf(options));
 }
 
 PerSampleFunction MeanSquaredErrorLoss() {
@@ -216,14 +298,14 @@ absl::StatusOr<PerSampleFunction> LossByName(absl::string_view name) {
                    absl::StrJoin(LossNames(), ", ")));
 }
 
-PerSampleFunction MarginFunction() {
+PerSampleFunction MarginFunction(const CrossEntropyOptions& options) {
   return PerSampleFunction("margin", /*higher_is_better=*/true, Margin,
-                           ValidateClassLabelsOfSeveral);
+                           ValidateClassLabelsOfSeveral, ArrangerOf(options));
 }
 
-PerSampleFunction LogitFunction() {
+PerSampleFunction LogitFunction(const CrossEntropyOptions& options) {
   return PerSampleFunction("logit", /*higher_is_better=*/true, Logit,
-                           ValidateClassLabels);
+                           ValidateClassLabels, ArrangerOf(options));
 }
 
 absl::StatusOr<PerSampleFunction> QueryFunctionByName(
@@ -239,7 +321,8 @@ absl::StatusOr<PerSampleFunction> QueryFunctionByName(
         absl::StrCat("query function: found \"", name, "\" with loss \"",
                      loss.name(), "\", expected loss \"", kCrossEntropy, "\""));
   }
-  return name == "margin" ? MarginFunction() : LogitFunction();
+  return (name == "margin" ? MarginFunction() : LogitFunction())
+      .ArrangedAs(loss);
 }
 
 std::vector<std::string> LossNames() {

@@ -8,8 +8,10 @@
 #include <utility>
 #include <vector>
 
+#include "ATen/core/Reduction.h"
 #include "ATen/core/Tensor.h"
 #include "ATen/ops/arange.h"
+#include "ATen/ops/cross_entropy_loss.h"
 #include "ATen/ops/empty_like.h"
 #include "ATen/ops/ones.h"
 #include "ATen/ops/sin.h"
@@ -25,6 +27,8 @@
 namespace influence {
 namespace {
 
+using testing::AllOf;
+using testing::HasSubstr;
 using testing::StartsWith;
 
 testing::Matcher<const absl::StatusOr<at::Tensor>&> Invalid(
@@ -83,6 +87,114 @@ TEST(PerSampleFunctionTest, CrossEntropyOfASequenceIsSummedOverItsTokens) {
     }
   }
   EXPECT_THAT(values, TensorNear(expected, 1e-14));
+}
+
+// Values and gradients of LibTorch's own loss, whose classes are second.
+void ExpectLibTorchsCrossEntropy(const PerSampleFunction& loss,
+                                 const at::Tensor& values, const at::Tensor& y,
+                                 bool classes_last) {
+  const at::Tensor output = values.clone().requires_grad_(true);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor found,
+                                 loss.Evaluate(output, y));
+  const at::Tensor reference = values.clone().requires_grad_(true);
+  const at::Tensor expected =
+      at::cross_entropy_loss(
+          classes_last ? reference.movedim(-1, 1) : reference, y, /*weight=*/{},
+          at::Reduction::None, /*ignore_index=*/-100)
+          .reshape({y.size(0), -1})
+          .sum(1);
+  EXPECT_THAT(found.detach(), TensorNear(expected.detach(), 1e-13));
+  const at::Tensor weights = Numbers({y.size(0)});
+  const at::Tensor gradient =
+      torch::autograd::grad({found.mul(weights).sum()}, {output})[0];
+  const at::Tensor expected_gradient =
+      torch::autograd::grad({expected.mul(weights).sum()}, {reference})[0];
+  EXPECT_THAT(gradient, TensorNear(expected_gradient, 1e-13));
+}
+
+TEST(PerSampleFunctionTest, ClassesMayBeSecondWhereverTheShapeOfYSaysSo) {
+  // [N, K, T], [N, K, H, W] with H = K, and K = 1.
+  ExpectLibTorchsCrossEntropy(CrossEntropyLoss(), Numbers({2, 4, 3}),
+                              Labels({1, 0, 3, 2, -100, 1}).reshape({2, 3}),
+                              /*classes_last=*/false);
+  ExpectLibTorchsCrossEntropy(
+      CrossEntropyLoss(), Numbers({2, 2, 2, 3}),
+      Labels({1, 0, 1, 1, -100, 0, 0, 0, 1, -100, 1, 1}).reshape({2, 2, 3}),
+      /*classes_last=*/false);
+  ExpectLibTorchsCrossEntropy(CrossEntropyLoss(), Numbers({2, 1, 3}),
+                              at::zeros({2, 3}, at::kLong),
+                              /*classes_last=*/false);
+  // [N, T, K] and [N, H, W, K].
+  ExpectLibTorchsCrossEntropy(CrossEntropyLoss(), Numbers({2, 3, 4}),
+                              Labels({1, 0, 3, 2, -100, 1}).reshape({2, 3}),
+                              /*classes_last=*/true);
+  ExpectLibTorchsCrossEntropy(
+      CrossEntropyLoss(), Numbers({2, 2, 3, 2}),
+      Labels({1, 0, 1, 1, -100, 0, 0, 0, 1, -100, 1, 1}).reshape({2, 2, 3}),
+      /*classes_last=*/true);
+  // Read in one way only, though lengths are equal: y [N, H, W] with H = K.
+  ExpectLibTorchsCrossEntropy(CrossEntropyLoss(), Numbers({2, 2, 2, 1}),
+                              Labels({1, 0, 1, 1}).reshape({2, 2, 1}),
+                              /*classes_last=*/false);
+  // One class and one position: both readings are the same.
+  ExpectLibTorchsCrossEntropy(CrossEntropyLoss(), Numbers({2, 1, 1}),
+                              at::zeros({2, 1}, at::kLong),
+                              /*classes_last=*/true);
+}
+
+TEST(PerSampleFunctionTest, AnAmbiguousLayoutIsNotGuessed) {
+  const at::Tensor square = Numbers({3, 2, 2});
+  const at::Tensor y = Labels({1, 0, -100, 1, 0, 0}).reshape({3, 2});
+  for (const PerSampleFunction& function :
+       {CrossEntropyLoss(), MarginFunction(), LogitFunction()}) {
+    EXPECT_THAT(
+        function.Evaluate(square, y).status(),
+        StatusIs(absl::StatusCode::kInvalidArgument,
+                 AllOf(HasSubstr("model output: found shape [3, 2, 2] with "
+                                 "labels of shape [3, 2]"),
+                       HasSubstr("[N, 2, K = 2] (classes_last)"),
+                       HasSubstr("[N, K = 2, 2] (classes_second"),
+                       HasSubstr("--logits-layout"))));
+  }
+  EXPECT_THAT(
+      CrossEntropyLoss()
+          .Evaluate(Numbers({2, 3, 3, 3}), at::zeros({2, 3, 3}, at::kLong))
+          .status(),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               HasSubstr("(classes_second")));
+  for (const LogitsLayout layout :
+       {LogitsLayout::kClassesLast, LogitsLayout::kClassesSecond}) {
+    const bool last = layout == LogitsLayout::kClassesLast;
+    ExpectLibTorchsCrossEntropy(CrossEntropyLoss({.layout = layout}), square, y,
+                                last);
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(const LogitsLayout parsed,
+                                   ParseLogitsLayout(LogitsLayoutName(layout)));
+    EXPECT_EQ(parsed, layout);
+    // The query functions follow the loss.
+    for (const char* name : {"margin", "logit"}) {
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(
+          const PerSampleFunction query,
+          QueryFunctionByName(name, CrossEntropyLoss({.layout = layout})));
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor found,
+                                     query.Evaluate(square, y));
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(
+          const PerSampleFunction classes_last,
+          QueryFunctionByName(
+              name, CrossEntropyLoss({.layout = LogitsLayout::kClassesLast})));
+      INFLUENCE_ASSERT_OK_AND_ASSIGN(
+          const at::Tensor expected,
+          classes_last.Evaluate(last ? square : square.transpose(1, 2), y));
+      EXPECT_THAT(found, TensorNear(expected, 0));
+    }
+  }
+  // A layout that does not fit is an error, not another one.
+  EXPECT_THAT(CrossEntropyLoss({.layout = LogitsLayout::kClassesSecond})
+                  .Evaluate(Numbers({2, 3, 4}), at::zeros({2, 3}, at::kLong))
+                  .status(),
+              Invalid("labels: found shape [2, 3], expected shape [2, 4]"));
+  EXPECT_THAT(ParseLogitsLayout("nchw").status(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("expected one of by_shape, classes_last")));
 }
 
 TEST(PerSampleFunctionTest, ASampleWhoseTokensAreAllIgnoredCountsNothing) {
@@ -235,6 +347,7 @@ TEST(PerSampleFunctionTest, AllAreTwiceDifferentiable) {
        {CrossEntropyLoss(), MarginFunction(), LogitFunction()}) {
     ExpectDerivatives(function, Numbers({3, 4}), Labels({2, 0, 3}));
     ExpectDerivatives(function, Numbers({2, 3, 4}), y);
+    ExpectDerivatives(function, Numbers({2, 4, 3}), y);
   }
   const at::Tensor targets = Numbers({3, 2}).mul(0.25).add(0.5);
   ExpectDerivatives(MeanSquaredErrorLoss(), Numbers({3, 2}), targets);
@@ -297,7 +410,8 @@ TEST(PerSampleFunctionTest, RefusesShapesThatDoNotFit) {
               Invalid("labels: found shape [2, 1], expected shape [2]"));
   EXPECT_THAT(CrossEntropyLoss().Evaluate(Numbers({2}), Labels({1, 1})),
               Invalid("model output: found shape [2], expected logits [N, K] "
-                      "or, for sequences, [N, T, K]"));
+                      "or, of several predictions a sample, [N, ..., K] or "
+                      "[N, K, ...]"));
   // Targets are never broadcast.
   for (const PerSampleFunction& function :
        {MeanSquaredErrorLoss(), BinaryCrossEntropyWithLogitsLoss()}) {

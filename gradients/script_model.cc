@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "ATen/core/Tensor.h"
+#include "ATen/core/grad_mode.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
@@ -102,15 +103,83 @@ void TieAliases(const jit::Module& module) {
   }
 }
 
-void ConvertFloatingTensors(const jit::Module& module, at::ScalarType dtype) {
+// The first other dtype that was found; `dtype` if there was none.
+at::ScalarType ConvertFloatingTensors(const jit::Module& module,
+                                      at::ScalarType dtype) {
+  at::ScalarType found = dtype;
   for (const c10::IValue& value : module.attributes(/*recurse=*/true)) {
     if (!value.isTensor()) continue;
     const at::Tensor& tensor = value.toTensor();
     if (!tensor.defined() || !at::isFloatingType(tensor.scalar_type())) {
       continue;
     }
+    if (found == dtype) found = tensor.scalar_type();
     tensor.set_data(tensor.detach().to(dtype));
   }
+  return found;
+}
+
+// "a dict" for what forward() must not give.
+std::string KindName(const c10::IValue& value) {
+  if (value.isGenericDict()) return "a dict";
+  if (value.isTuple()) return "a tuple";
+  if (value.isList()) return "a list";
+  if (value.isNone()) return "None";
+  return absl::StrCat("a value of type ", value.tagKind());
+}
+
+bool TakesTensor(const c10::Argument& argument) {
+  return c10::TensorType::get()->isSubtypeOf(*argument.type());
+}
+
+// forward() takes between `least` and `most` tensors.
+struct InputCounts {
+  int least = 0;
+  int most = 0;
+};
+
+// kInvalidArgument, naming it, on an argument that is no tensor and has no
+// default value. Tensors behind one that has cannot be given.
+absl::StatusOr<InputCounts> CountInputs(const jit::Module& module) {
+  const auto& arguments =
+      module.get_method("forward").function().getSchema().arguments();
+  InputCounts counts;
+  bool reachable = true;
+  for (size_t i = 1; i < arguments.size(); ++i) {  // Argument 0 is self.
+    const c10::Argument& argument = arguments[i];
+    const bool is_needed = !argument.default_value().has_value();
+    if (!TakesTensor(argument)) {
+      if (is_needed) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            "model: found argument ", argument.name(), " of type ",
+            argument.type()->repr_str(),
+            " in forward(), expected tensors alone, as data files hold them; "
+            "wrap the model so that forward() sets ",
+            argument.name(), " itself"));
+      }
+      reachable = false;
+      continue;
+    }
+    if (reachable) ++counts.most;
+    if (is_needed) ++counts.least;
+  }
+  return counts;
+}
+
+// Why there is nothing to train; empty if there is.
+absl::string_view WhyNothingIsTrainable(const jit::Module& module) {
+  bool has_parameters = false;
+  for (const auto& slot : module.named_parameters(/*recurse=*/true)) {
+    if (slot.value.requires_grad()) return "";
+    has_parameters = true;
+  }
+  if (has_parameters) {
+    return "model: found no trainable parameter, as none of the model's "
+           "requires grad, expected at least one";
+  }
+  return "model: found no trainable parameter, expected at least one that "
+         "requires grad; torch.jit.freeze and optimize_for_inference make "
+         "constants of the weights: save the model before it is frozen";
 }
 
 // Weights in another memory format (channels_last) mean the same; layer rules
@@ -135,9 +204,15 @@ class ScriptModel : public Model {
       return absl::InvalidArgumentError(
           "model: found no forward(), expected a module with one");
     }
+    INFLUENCE_ASSIGN_OR_RETURN(const InputCounts inputs, CountInputs(module));
+    if (const absl::string_view why = WhyNothingIsTrainable(module);
+        !why.empty()) {
+      return absl::InvalidArgumentError(why);
+    }
     TieAliases(module);
+    std::optional<at::ScalarType> exported;
     if (options.dtype.has_value()) {
-      ConvertFloatingTensors(module, *options.dtype);
+      exported = ConvertFloatingTensors(module, *options.dtype);
     }
     MakeRowMajor(module);
     std::vector<NamedParameter> parameters;
@@ -145,18 +220,21 @@ class ScriptModel : public Model {
       parameters.push_back({slot.name, slot.value});
     }
     parameters = DistinctTrainable(parameters);
-    INFLUENCE_RETURN_IF_ERROR(ValidateParameters(parameters));
-    return std::shared_ptr<const Model>(
-        new ScriptModel(std::move(module), std::move(parameters)));
+    if (!options.any_floating_dtype) {
+      INFLUENCE_RETURN_IF_ERROR(ValidateParameters(parameters));
+    }
+    return std::shared_ptr<const Model>(new ScriptModel(
+        std::move(module), std::move(parameters), inputs, exported));
   }
 
   absl::StatusOr<at::Tensor> Forward(
       const std::vector<at::Tensor>& x) const override {
     const int num_inputs = static_cast<int>(x.size());
-    if (num_inputs < min_inputs_ || num_inputs > max_inputs_) {
+    if (num_inputs < inputs_.least || num_inputs > inputs_.most) {
       return absl::InvalidArgumentError(absl::StrCat(
-          "model inputs: found ", num_inputs, ", expected ", min_inputs_,
-          min_inputs_ == max_inputs_ ? "" : absl::StrCat(" to ", max_inputs_)));
+          "model inputs: found ", num_inputs, ", expected ", inputs_.least,
+          inputs_.least == inputs_.most ? ""
+                                        : absl::StrCat(" to ", inputs_.most)));
     }
     return CatchTorch("model", [&]() -> absl::StatusOr<at::Tensor> {
       // The setting belongs to the thread.
@@ -166,7 +244,9 @@ class ScriptModel : public Model {
           module.forward(std::vector<c10::IValue>(x.begin(), x.end()));
       if (!output.isTensor()) {
         return absl::InvalidArgumentError(absl::StrCat(
-            "model output: found ", output.tagKind(), ", expected one tensor"));
+            "model output: found ", KindName(output),
+            ", expected one tensor; wrap the model so that forward() returns "
+            "the one that the loss takes"));
       }
       return output.toTensor();
     });
@@ -184,20 +264,43 @@ class ScriptModel : public Model {
     return lines;
   }
 
- private:
-  ScriptModel(jit::Module module, std::vector<NamedParameter> parameters)
-      : Model(std::move(parameters)), module_(std::move(module)) {
-    const auto& arguments =
-        module_.get_method("forward").function().getSchema().arguments();
-    for (size_t i = 1; i < arguments.size(); ++i) {  // Argument 0 is self.
-      ++max_inputs_;
-      if (!arguments[i].default_value().has_value()) ++min_inputs_;
-    }
+  at::ScalarType exported_dtype() const override {
+    return exported_dtype_.value_or(dtype());
   }
 
+  absl::StatusOr<std::shared_ptr<const Model>> CopyAs(
+      at::ScalarType dtype) const override {
+    return CatchTorch(
+        "model", [&]() -> absl::StatusOr<std::shared_ptr<const Model>> {
+          std::optional<jit::Module> copy;
+          {
+            const at::NoGradGuard
+                leaves;  // Copies are not made by an operator.
+            copy = module_.deepcopy();
+          }
+          // Aliases stay aliases.
+          const jit::parameter_list originals = module_.parameters();
+          auto original = originals.begin();
+          for (const at::Tensor& tensor : copy->parameters()) {
+            tensor.set_requires_grad((*original).requires_grad());
+            ++original;
+          }
+          return Create(*std::move(copy), {.dtype = dtype});
+        });
+  }
+
+ private:
+  ScriptModel(jit::Module module, std::vector<NamedParameter> parameters,
+              const InputCounts& inputs,
+              std::optional<at::ScalarType> exported_dtype)
+      : Model(std::move(parameters)),
+        module_(std::move(module)),
+        inputs_(inputs),
+        exported_dtype_(exported_dtype) {}
+
   jit::Module module_;
-  int min_inputs_ = 0;
-  int max_inputs_ = 0;
+  InputCounts inputs_;
+  std::optional<at::ScalarType> exported_dtype_;
 };
 
 }  // namespace

@@ -177,8 +177,49 @@ TEST(ScriptModelTest, AnOutputThatIsNoTensorIsRefused) {
                                  SaveAndLoad(module));
   EXPECT_THAT(model->Forward({at::ones({1, 2})}),
               StatusIs(absl::StatusCode::kInvalidArgument,
-                       std::string("model output: found Tuple, expected one "
-                                   "tensor")));
+                       StartsWith("model output: found a tuple, expected one "
+                                  "tensor; wrap the model")));
+}
+
+TEST(ScriptModelTest, ArgumentsThatAreNoTensorsNeedADefault) {
+  for (const bool has_default : {false, true}) {
+    jit::Module module("Rate");
+    module.register_parameter("weight", Trainable(at::ones({2})), false);
+    module.define(has_default ? "def forward(self, x, sr: int = 2):\n"
+                                "    return x * self.weight * sr\n"
+                              : "def forward(self, x, sr: int):\n"
+                                "    return x * self.weight * sr\n");
+    const absl::StatusOr<std::shared_ptr<const Model>> model =
+        SaveAndLoad(module);
+    if (!has_default) {
+      EXPECT_THAT(model, StatusIs(absl::StatusCode::kInvalidArgument,
+                                  HasSubstr("found argument sr of type int in "
+                                            "forward(), expected tensors")));
+      continue;
+    }
+    ASSERT_THAT(model, IsOk());
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor output,
+                                   (*model)->Forward({at::ones({1, 2})}));
+    EXPECT_THAT(output.detach(), TensorNear(at::ones({1, 2}).mul(2), 0));
+  }
+}
+
+TEST(ScriptModelTest, ACopyHasTensorsOfItsOwn) {
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const std::shared_ptr<const Model> model,
+                                 SaveAndLoad(AffineModule()));
+  EXPECT_EQ(model->exported_dtype(), at::kFloat);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const std::shared_ptr<const Model> copy,
+                                 model->CopyAs(at::kDouble));
+  EXPECT_EQ(copy->dtype(), at::kDouble);
+  EXPECT_EQ(copy->exported_dtype(), at::kFloat);
+  ASSERT_EQ(copy->parameters().size(), 1u);
+  EXPECT_EQ(copy->parameters()[0].name, "weight");
+  EXPECT_TRUE(copy->parameters()[0].tensor.is_leaf());
+  copy->parameters()[0].tensor.detach().zero_();
+  EXPECT_EQ(model->dtype(), at::kFloat);
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor output,
+                                 model->Forward({at::ones({4, 2})}));
+  EXPECT_THAT(output.detach(), TensorNear(at::ones({4, 3}).mul(2), 0));
 }
 
 TEST(ScriptModelTest, ThreadsMayShareAModel) {

@@ -9,6 +9,7 @@
 #include "ATen/Context.h"
 #include "ATen/core/Tensor.h"
 #include "absl/status/statusor.h"
+#include "base/status_macros.h"
 #include "gradients/model.h"
 
 namespace influence {
@@ -50,6 +51,13 @@ absl::StatusOr<at::Tensor> UnfusedRecurrenceModel::Forward(
     const std::vector<at::Tensor>& x) const {
   const UnfusedRecurrenceScope scope;
   return model_->Forward(x);
+}
+
+absl::StatusOr<std::shared_ptr<const Model>> UnfusedRecurrenceModel::CopyAs(
+    at::ScalarType dtype) const {
+  INFLUENCE_ASSIGN_OR_RETURN(std::shared_ptr<const Model> copy,
+                             model_->CopyAs(dtype));
+  return std::make_shared<const UnfusedRecurrenceModel>(std::move(copy));
 }
 
 }  // namespace influence

@@ -44,6 +44,13 @@ class UnfusedRecurrenceModel : public Model {
     return model_->CouplingModules();
   }
 
+  at::ScalarType exported_dtype() const override {
+    return model_->exported_dtype();
+  }
+
+  absl::StatusOr<std::shared_ptr<const Model>> CopyAs(
+      at::ScalarType dtype) const override;
+
  private:
   std::shared_ptr<const Model> model_;  // Never null.
 };

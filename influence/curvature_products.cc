@@ -99,6 +99,7 @@ absl::StatusOr<std::shared_ptr<const RankAverage>> KeepCurvatureProducts(
   INFLUENCE_ASSIGN_OR_RETURN(
       const std::shared_ptr<const GradientProvider> restricted,
       provider.Restrict(block.parameters));
+  KeptCurvatureOptions part_options = options;
   std::vector<RankAverage::Part> parts;
   for (const std::shared_ptr<const BatchSequence>& whole : data) {
     INFLUENCE_ASSIGN_OR_RETURN(std::shared_ptr<const BatchSequence> mine,
@@ -107,8 +108,10 @@ absl::StatusOr<std::shared_ptr<const RankAverage>> KeepCurvatureProducts(
     part.num_samples = mine->num_samples();
     if (part.num_samples > 0) {
       INFLUENCE_ASSIGN_OR_RETURN(
-          part.op, KeptCurvatureOperator::Create(curvature, restricted,
-                                                 std::move(mine), options));
+          part.op, KeptCurvatureOperator::Create(
+                       curvature, restricted, std::move(mine), part_options));
+      // Once for all parts: the model is the same.
+      part_options.check_second_derivatives = false;
     }
     parts.push_back(std::move(part));
   }

@@ -27,6 +27,7 @@
 #include "gradients/factored_gradients.h"
 #include "gradients/model.h"
 #include "operators/curvature_graph.h"
+#include "operators/second_derivative_check.h"
 
 namespace influence {
 namespace {
@@ -70,6 +71,16 @@ absl::StatusOr<std::unique_ptr<const CurvatureGraph>> CreateGraph(
   return curvature == Curvature::kHessian
              ? CreateHessianGraph(provider, parameters, batch)
              : CreateGeneralizedGaussNewtonGraph(provider, parameters, batch);
+}
+
+absl::Status CheckSecondDerivatives(Curvature curvature,
+                                    const GradientProvider& provider,
+                                    const std::vector<int64_t>& parameters,
+                                    const Batch& batch) {
+  if (curvature == Curvature::kGaussNewton) return absl::OkStatus();
+  return curvature == Curvature::kHessian
+             ? CheckHessian(provider, parameters, batch)
+             : CheckGeneralizedGaussNewton(provider, parameters, batch);
 }
 
 // Adds, for the columns that `next_column` hands out, what one batch
@@ -243,6 +254,10 @@ absl::StatusOr<std::vector<at::Tensor>> FormDenseCurvature(
                                      merger.Next());
           if (!merged.has_value()) break;
           const Batch& batch = merged->batch;
+          if (num_samples == 0) {
+            INFLUENCE_RETURN_IF_ERROR(CheckSecondDerivatives(
+                curvature, *restricted, parameters, batch));
+          }
           INFLUENCE_RETURN_IF_ERROR(
               curvature == Curvature::kGaussNewton
                   ? AddGaussNewton(*restricted, blocks, batch, sums)

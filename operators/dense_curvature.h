@@ -47,8 +47,8 @@ struct DenseCurvatureOptions {
 // gradients and a tile; never [N, P].
 //
 // kInvalidArgument on an empty data set, a batch that fails ValidateBatch(), or
-// an entry of C that is not finite (naming the block); kInternal, naming the
-// operator, if one has no second derivative.
+// an entry of C that is not finite (naming the block), or if an operator has no
+// second derivative or a wrong one (second_derivative_check.h).
 absl::StatusOr<std::vector<at::Tensor>> FormDenseCurvature(
     Curvature curvature, const GradientProvider& provider,
     const ParameterBlocks& blocks, const BatchSequence& data,

@@ -85,7 +85,7 @@ at::Tensor Uniforms(uint64_t seed, const at::Tensor& samples, int64_t count) {
   return uniforms;
 }
 
-// Classes drawn from softmax(output [N, K] or [N, T, K]), int64 [N] or [N, T].
+// Classes drawn from softmax(output [N, ..., K]), int64 [N, ...].
 at::Tensor DrawClasses(uint64_t seed, const at::Tensor& samples,
                        const at::Tensor& output) {
   const int64_t num_classes = output.size(-1);
@@ -147,8 +147,10 @@ PerSampleFunction OnDrawnLabels(const PerSampleFunction& loss, uint64_t seed,
     const at::Tensor samples = y.select(1, 0);
     at::Tensor drawn;
     if (IsCrossEntropy(loss)) {
-      drawn = DrawClasses(seed, samples, output.detach());
       const at::Tensor labels = LabelsOf(y, sample_shape);
+      absl::StatusOr<at::Tensor> logits = loss.Arrange(output.detach(), labels);
+      TORCH_CHECK(logits.ok(), logits.status().ToString());
+      drawn = DrawClasses(seed, samples, *logits);
       drawn = at::where(labels.eq(kIgnoreIndex), labels, drawn);
     } else {
       drawn = DrawBinary(seed, samples, output.detach());

@@ -200,6 +200,41 @@ TEST(FisherGradientsTest, SampledDrawsForEachTokenThatIsNotIgnored) {
               TensorNear(Gradients(model, CrossEntropyLoss(), drawn), 1e-10));
 }
 
+// The classes second, with as many positions as classes: the same labels, and
+// so the same gradients and curvature as with the classes last.
+TEST(FisherGradientsTest, TheLayoutOfTheLogitsChangesNothing) {
+  const at::Tensor w = ParameterLike(SeededNormal({4, 3}, at::kDouble, 1));
+  const auto make = [w](bool second) {
+    return std::make_shared<FunctionModel>(
+        std::vector<NamedParameter>{{"w", w}},
+        [w, second](const std::vector<at::Tensor>& x) {
+          const at::Tensor logits = at::linear(x[0], w);
+          return second ? logits.transpose(1, 2) : logits;
+        });
+  };
+  Batch batch{{SeededNormal({6, 4, 3}, at::kDouble, 2)},
+              SeededLabels(24, 4, 3).view({6, 4})};
+  batch.y[2][3] = -100;
+  std::vector<at::Tensor> gradients;
+  std::vector<at::Tensor> curvatures;
+  for (const bool second : {false, true}) {
+    const PerSampleFunction loss =
+        CrossEntropyLoss({.layout = second ? LogitsLayout::kClassesSecond
+                                           : LogitsLayout::kClassesLast});
+    const auto provider = Provider(make(second), loss, batch);
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(
+        const FisherGradients fisher,
+        FisherGradients::Create(Fisher::kSampled, provider, batch, kSeed));
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(const FactoredGradients found,
+                                   fisher.Get(0, batch, 0));
+    INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor flat, found.Flatten());
+    gradients.push_back(flat);
+    curvatures.push_back(DenseGeneralizedGaussNewton(*provider, batch));
+  }
+  EXPECT_THAT(gradients[1], TensorNear(gradients[0], 1e-14));
+  EXPECT_THAT(curvatures[1], TensorNear(curvatures[0], 1e-14));
+}
+
 TEST(FisherGradientsTest, SampledDrawsABinaryLabelForEachElement) {
   const auto model = TanhMlp({4, 3}, at::kDouble, 1);
   const Batch batch{{SeededNormal({30, 4}, at::kDouble, 2)},

@@ -7,6 +7,7 @@
 #include "base/status_macros.h"
 #include "gradients/differentiable_attention.h"
 #include "operators/curvature_graph.h"
+#include "operators/second_derivative_check.h"
 
 namespace influence {
 
@@ -16,6 +17,11 @@ GeneralizedGaussNewtonBatchOperation::GeneralizedGaussNewtonBatchOperation(
 
 absl::StatusOr<at::Tensor> GeneralizedGaussNewtonBatchOperation::DoApply(
     const Batch& batch, const at::Tensor& matrix) const {
+  if (!is_checked_.load()) {
+    INFLUENCE_RETURN_IF_ERROR(
+        CheckGeneralizedGaussNewton(provider(), provider().selection(), batch));
+    is_checked_.store(true);
+  }
   DifferentiableAttentionScope differentiable_attention;
   INFLUENCE_ASSIGN_OR_RETURN(std::unique_ptr<const CurvatureGraph> graph,
                              CreateGeneralizedGaussNewtonGraph(

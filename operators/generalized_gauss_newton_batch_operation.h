@@ -8,6 +8,7 @@
 #ifndef INFLUENCE_OPERATORS_GENERALIZED_GAUSS_NEWTON_BATCH_OPERATION_H_
 #define INFLUENCE_OPERATORS_GENERALIZED_GAUSS_NEWTON_BATCH_OPERATION_H_
 
+#include <atomic>
 #include <memory>
 
 #include "ATen/core/Tensor.h"
@@ -30,6 +31,9 @@ class GeneralizedGaussNewtonBatchOperation : public BatchOperation {
  protected:
   absl::StatusOr<at::Tensor> DoApply(const Batch& batch,
                                      const at::Tensor& matrix) const override;
+
+ private:
+  mutable std::atomic<bool> is_checked_ = false;  // second_derivative_check.h
 };
 
 }  // namespace influence

@@ -6,6 +6,7 @@
 #ifndef INFLUENCE_OPERATORS_HESSIAN_BATCH_OPERATION_H_
 #define INFLUENCE_OPERATORS_HESSIAN_BATCH_OPERATION_H_
 
+#include <atomic>
 #include <memory>
 
 #include "ATen/core/Tensor.h"
@@ -17,8 +18,9 @@
 namespace influence {
 
 // One forward and one backward pass for each batch, and one double backward
-// pass for each right-hand side. kInternal, with LibTorch's message that names
-// the operator, if an operator of the model has no second derivative.
+// pass for each right-hand side. Before the first product second derivatives
+// are looked at: kInvalidArgument, naming the operator, if one has none or a
+// wrong one (second_derivative_check.h).
 class HessianBatchOperation : public BatchOperation {
  public:
   explicit HessianBatchOperation(
@@ -27,6 +29,9 @@ class HessianBatchOperation : public BatchOperation {
  protected:
   absl::StatusOr<at::Tensor> DoApply(const Batch& batch,
                                      const at::Tensor& matrix) const override;
+
+ private:
+  mutable std::atomic<bool> is_checked_ = false;  // second_derivative_check.h
 };
 
 }  // namespace influence

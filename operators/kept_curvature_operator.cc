@@ -20,6 +20,7 @@
 #include "gradients/factored_gradients.h"
 #include "operators/batch_averaging_operator.h"
 #include "operators/gradient_factors.h"
+#include "operators/second_derivative_check.h"
 
 namespace influence {
 namespace {
@@ -75,7 +76,7 @@ KeptCurvatureOperator::Create(Curvature curvature,
   } else {
     INFLUENCE_ASSIGN_OR_RETURN(kept, CatchTorch("curvature graphs", [&] {
                                  return op->BuildGraphs(curvature, *data,
-                                                        options.memory_limit);
+                                                        options);
                                }));
   }
   if (!kept) {
@@ -91,7 +92,8 @@ KeptCurvatureOperator::Create(Curvature curvature,
 }
 
 absl::StatusOr<bool> KeptCurvatureOperator::BuildGraphs(
-    Curvature curvature, const BatchSequence& data, int64_t memory_limit) {
+    Curvature curvature, const BatchSequence& data,
+    const KeptCurvatureOptions& options) {
   DifferentiableAttentionScope differentiable_attention;
   BatchMerger merger(data,
                      MergeLimitsForModel(provider_->model().num_parameters()));
@@ -113,11 +115,18 @@ absl::StatusOr<bool> KeptCurvatureOperator::BuildGraphs(
     bytes += bytes_per_sample * static_cast<double>(size);
     const double expected =
         first ? bytes_per_sample * static_cast<double>(num_samples_) : bytes;
-    first = false;
-    if (expected > static_cast<double>(memory_limit)) {
+    if (expected > static_cast<double>(options.memory_limit)) {
       graphs_.clear();
       return false;
     }
+    if (first && options.check_second_derivatives) {
+      INFLUENCE_RETURN_IF_ERROR(
+          curvature == Curvature::kHessian
+              ? CheckHessian(*provider_, provider_->selection(), probe)
+              : CheckGeneralizedGaussNewton(*provider_, provider_->selection(),
+                                            probe));
+    }
+    first = false;
     const int num_parts = WorkersFor(size / kMinPartSamples);
     for (int64_t part = 0; part < num_parts; ++part) {
       INFLUENCE_ASSIGN_OR_RETURN(

@@ -30,6 +30,9 @@ inline constexpr int64_t kCurvatureGraphFactors = 8;
 struct KeptCurvatureOptions {
   // Bytes that what is kept may take, by an estimate, >= 0.
   int64_t memory_limit = int64_t{1} << 29;
+
+  // Whether second derivatives are looked at first (second_derivative_check.h).
+  bool check_second_derivatives = true;
 };
 
 // Keeps, of small batches put together (batch_merger.h), the autograd graphs of
@@ -69,7 +72,7 @@ class KeptCurvatureOperator : public Operator {
   // Builds graphs_; false, with none, if they would take more than the limit.
   absl::StatusOr<bool> BuildGraphs(Curvature curvature,
                                    const BatchSequence& data,
-                                   int64_t memory_limit);
+                                   const KeptCurvatureOptions& options);
 
   absl::StatusOr<at::Tensor> GradientProduct(const at::Tensor& matrix) const;
   absl::StatusOr<at::Tensor> GraphProduct(const at::Tensor& matrix) const;

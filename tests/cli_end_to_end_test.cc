@@ -172,17 +172,18 @@ TEST(CliEndToEndTest, Float32IsTheDefault) {
               TensorNear(problem.arrays.at("scores_full_hessian"), kFloat32));
 }
 
-TEST(CliEndToEndTest, IntegerInputsOfANumericModelAreCast) {
+// No dtype but the file's: what integers mean is the model's to say.
+TEST(CliEndToEndTest, IntegerInputsOfANumericModelAreRefused) {
   const CliProblem problem = LoadCliProblem("mlp");
   Batch train = GoldenTrainBatch(problem.golden, problem.arrays);
-  const at::Tensor integers = train.x[0].mul(10).round().clamp(0, 200);
-  train.x[0] = integers.to(at::kDouble);
+  train.x[0] = train.x[0].mul(10).round().clamp(0, 200).to(at::kByte);
   WriteDataFolder(problem.folder + "/train", problem.golden, train);
-  const at::Tensor expected = problem.RunScores("--method identity");
-  train.x[0] = integers.to(at::kByte);
-  WriteDataFolder(problem.folder + "/train", problem.golden, train);
-  EXPECT_THAT(problem.RunScores("--method identity"),
-              TensorNear(expected, kFloat64));
+  const CommandResult result =
+      RunInfluence(problem.Scores("--method identity"));
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("train: found uint8 x ["),
+                                HasSubstr("expected float64 x; store x as "
+                                          "float64")));
 }
 
 TEST(CliEndToEndTest, JsonIsAllThereIsOnStandardOutput) {
