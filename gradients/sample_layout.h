@@ -41,6 +41,8 @@ struct SampleFlow {
   // Without samples: bit d is set unless all elements along dimension d are
   // known to be equal.
   uint64_t varies = 0;
+  // Elements of unknown samples: whoever reads them mixes.
+  bool opaque = false;
 };
 
 // All dimensions of more than one element.

@@ -160,6 +160,10 @@ void SampleTracker::End(const Call& call,
   }
   for (size_t i = 0; i < outputs.size() && reason_.empty(); ++i) {
     if (!outputs[i].defined()) continue;
+    if (flows[i].opaque) {
+      if (outputs[i].has_storage()) StorageOf(outputs[i]).has_samples = true;
+      continue;
+    }
     const SampleLayout& layout = flows[i].layout;
     if (flows[i].has_samples &&
         (layout.dim >= outputs[i].dim() ||
