@@ -148,9 +148,8 @@ void DecomposeShare(std::vector<SymmetricMatrix>& matrices,
                     ProgressReporter* progress,
                     std::vector<Eigendecomposition>& results) {
   const int num_threads = at::get_num_threads();
-  // One by one, and what is left for the threads to share. Rows are never
-  // decomposed side by side: MKL's QR decomposition, made for several threads,
-  // waits for ever within an OpenMP region, which has one.
+  // One by one, and what is left for the threads to share. Rows take a fraction
+  // of a second: they go one by one, which needs the workspace of one.
   std::vector<size_t> alone, small;
   std::vector<size_t> squares;
   for (const size_t i : share) {
@@ -185,8 +184,6 @@ void DecomposeShare(std::vector<SymmetricMatrix>& matrices,
     results[i] = Decompose(matrices[i]);
     stage.Advance();
   }
-  const std::vector<size_t> small(share.begin() + static_cast<int64_t>(next),
-                                  share.end());
   const int num_workers = WorkersFor(static_cast<int64_t>(small.size()));
   const std::vector<std::vector<size_t>> by_worker =
       ShareOut(costs, small, num_workers);
