@@ -56,6 +56,7 @@ std::string InspectJson(const InspectOptions& options, const RunInputs& inputs,
   json["block_structure"] =
       std::string(BlockStructureName(options.block_structure));
   json["covered_share"] = coverage.covered_share();
+  json["one_by_one"] = coverage.one_by_one;
   const std::vector<std::string> failures = SelfCheckFailures(coverage);
   json["self_check"] = {
       {"samples", std::min(kSelfCheckSamples, inputs.train->num_samples())},

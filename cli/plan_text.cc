@@ -185,6 +185,10 @@ std::string SizesText(const OpenedMethod& opened, int64_t num_queries) {
       absl::StrFormat("P = %d parameters, %.1f %% on the fast path",
                       opened.influence->num_parameters(),
                       100 * opened.inputs.provider->coverage().covered_share());
+  const std::string& one_by_one = opened.inputs.provider->coverage().one_by_one;
+  if (!one_by_one.empty()) {
+    absl::StrAppend(&text, ", samples one by one (", one_by_one, ")");
+  }
   if (opened.inputs.train != nullptr) {
     absl::StrAppend(&text, "; N = ", opened.inputs.train->num_samples(),
                     " training samples");
