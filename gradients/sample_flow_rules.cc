@@ -304,30 +304,39 @@ bool Stack(const FlowCall& call, Flows* flows) {
   return ToAll(call, result, flows);
 }
 
-// x[rows, i, ...] with rows = 0, 1, ..., N - 1 and an index a sample for each
-// further one of the first dimensions: one place of each sample.
+// x[rows, i, ...] with rows = 0, 1, ..., N - 1 along one dimension, and indices
+// that are the same for all samples or go with them: places of each sample.
 bool PickOfEachSample(const FlowCall& call, const SampleFlow& flow,
                       const std::vector<at::Tensor>& indices, Flows* flows) {
-  if (flow.layout != SampleLayout() || indices.size() < 2) return false;
+  if (flow.layout != SampleLayout()) return false;
+  int64_t num_dims = 0;
+  for (const at::Tensor& index : indices) {
+    if (!index.defined() || index.scalar_type() == at::kBool) return false;
+    num_dims = std::max(num_dims, index.dim());
+  }
   const at::Tensor& rows = indices[0];
-  if (!rows.defined() || rows.dim() != 1 || rows.scalar_type() != at::kLong ||
-      rows.size(0) != call.num_samples || call.flow_of(rows).has_samples ||
-      !rows.equal(at::arange(call.num_samples))) {
+  if (rows.scalar_type() != at::kLong || rows.numel() != call.num_samples ||
+      call.flow_of(rows).has_samples ||
+      !rows.reshape({-1}).equal(at::arange(call.num_samples))) {
     return false;
   }
-  for (size_t i = 1; i < indices.size(); ++i) {
-    if (!indices[i].defined() || indices[i].scalar_type() == at::kBool ||
-        indices[i].dim() > 1) {
-      return false;
-    }
-    const SampleFlow index = call.flow_of(indices[i]);
-    if (index.has_samples
-            ? indices[i].dim() != 1 || index.layout != SampleLayout()
-            : index.varies != 0) {
+  SampleLayout result;
+  for (int64_t d = 0; d < rows.dim(); ++d) {
+    if (rows.size(d) == call.num_samples) {
+      result.dim = d + num_dims - rows.dim();
+    } else if (rows.size(d) != 1) {
       return false;
     }
   }
-  return ToAll(call, SampleFlow{true, SampleLayout(), 0}, flows);
+  for (size_t i = 1; i < indices.size(); ++i) {
+    const SampleFlow index = call.flow_of(indices[i]);
+    const int64_t dim = result.dim - (num_dims - indices[i].dim());
+    if (index.has_samples ? index.layout != SampleLayout{dim, 1, 1}
+                          : HasBit(index.varies, dim)) {
+      return false;
+    }
+  }
+  return ToAll(call, SampleFlow{true, result, 0}, flows);
 }
 
 // self[..., indices, ...].
@@ -461,6 +470,7 @@ FlowRule FindFlowRule(absl::string_view name) {
 }
 
 bool IsComposite(absl::string_view name) {
+  if (name == "chunk") return true;  // TorchScript's own, of aten::split.
   static const auto& names = *new std::set<absl::string_view>(absl::StrSplit(
       "conv1d conv2d conv3d conv_transpose1d conv_transpose2d "
       "conv_transpose3d einsum lstm gru rnn_tanh rnn_relu lstm_cell "

@@ -169,6 +169,11 @@ TEST(SampleTrackerTest, FollowsWhatKeepsSamplesApart) {
        [=](auto& x) {
          return x.index({at::arange(x.size(0)), x.sum(-1).argmax(-1)});
        }},
+      {"places of each sample, as masks are looked up",
+       [=](auto& x) {
+         const at::Tensor rows = at::arange(x.size(0)).view({-1, 1, 1});
+         return x.index({rows, at::arange(3).view({1, -1, 1}), picks});
+       }},
       {"gather", [=](auto& x) { return x.gather(1, x.argsort(int64_t{1})); }},
       {"one-hot by scatter",
        [=](auto& x) {
@@ -241,6 +246,16 @@ TEST(SampleTrackerTest, RefusesWhatMixesOrMayMix) {
       {"control flow",
        [](auto& x) {
          return x.max().gt(3).template item<bool>() ? x.mul(2) : x;
+       }},
+      {"rows in another order",
+       [](auto& x) {
+         return x.index({at::arange(x.size(0)).flip({0}).view({-1, 1}),
+                         at::arange(2).view({1, -1})});
+       }},
+      {"a place by the row's number",
+       [](auto& x) {
+         const at::Tensor rows = at::arange(x.size(0));
+         return x.index({rows, rows});
        }},
       {"a value for each row",
        [](auto& x) {
