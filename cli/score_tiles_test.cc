@@ -284,7 +284,7 @@ TEST_F(ScoreTilesTest, ShardsComputeEachTileOnce) {
   EXPECT_EQ(tiles.size(), 9);
 }
 
-// Rank 0 alone decides what is wanted and hears of groups; every tile is one
+// Rank 0 alone decides what is wanted, all hear of groups; every tile is one
 // rank's. The queries' batches are solved for in turns, or, where nothing is
 // formed, by all ranks.
 TEST_F(ScoreTilesTest, RanksShareTheTilesOfAGroup) {
@@ -312,8 +312,9 @@ TEST_F(ScoreTilesTest, RanksShareTheTilesOfAGroup) {
               absl::Status Prepared(
                   int64_t group,
                   const std::vector<BlockSolveReports>& reports) override {
-                EXPECT_TRUE(is_first_);
-                return all_->Prepared(group, reports);
+                prepared.push_back(group);
+                return is_first_ ? all_->Prepared(group, reports)
+                                 : absl::OkStatus();
               }
               absl::Status Add(size_t array, int64_t group, int64_t column,
                                const at::Tensor& tile) override {
@@ -324,6 +325,7 @@ TEST_F(ScoreTilesTest, RanksShareTheTilesOfAGroup) {
                 finished.push_back(group);
                 return job.Barrier();
               }
+              std::vector<int64_t> prepared;
               std::vector<int64_t> finished;
 
              private:
@@ -333,6 +335,7 @@ TEST_F(ScoreTilesTest, RanksShareTheTilesOfAGroup) {
             const absl::Status status = ForEachSharedScoreTile(
                 GroupsOfFactors(model, Sequence(test_, 1), 3, &communicator),
                 *Sequence(train_, 3), {}, communicator, view, nullptr);
+            EXPECT_THAT(view.prepared, ElementsAre(0, 1));
             EXPECT_THAT(view.finished, ElementsAre(0, 1));
             return status;
           })));

@@ -137,7 +137,7 @@ TEST(TopKTileSinkTest, AScoreThatIsNotFiniteEndsTheRun) {
   tile[1][0].fill_(std::numeric_limits<double>::quiet_NaN());
   EXPECT_THAT(sink.Add(0, 0, 1, tile),
               StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("found nan at (1, 2)")));
+                       HasSubstr("found NaN at index [1, 0]")));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include "gradients/sample_flow_layers.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -115,16 +116,23 @@ bool Linear(const FlowCall& call, Flows* flows) {
   return ToAll(call, *result, flows);
 }
 
-bool Bilinear(const FlowCall& call, Flows* flows) {
-  if (!OnlyThese(call, {0, 1})) return false;
-  const at::Tensor& a = call.inputs[0].toTensor();
-  const at::Tensor& b = call.inputs[1].toTensor();
-  const SampleFlow left = call.flow_of(a), right = call.flow_of(b);
-  if (!left.has_samples || !right.has_samples || a.dim() != b.dim() ||
-      left.layout != right.layout || left.layout.dim == a.dim() - 1) {
+bool AreInts(const FlowCall& call, size_t position,
+             const std::vector<int64_t>& values) {
+  return position < call.inputs.size() && call.inputs[position].isIntList() &&
+         call.inputs[position].toIntVector() == values;
+}
+
+// What aten::bilinear is made of: a [N, I], a weight [O, I, J], b [N, J].
+bool Trilinear(const FlowCall& call, Flows* flows) {
+  if (!OnlyThese(call, {0, 2}) || !AreInts(call, 3, {1, 3}) ||
+      !AreInts(call, 4, {0}) || !AreInts(call, 5, {1, 2}) ||
+      !AreInts(call, 6, {2, 3})) {
     return false;
   }
-  return ToAll(call, left, flows);
+  const SampleFlow left = call.flow_of(call.inputs[0].toTensor());
+  const SampleFlow right = call.flow_of(call.inputs[2].toTensor());
+  return left.has_samples && right.has_samples && left.layout.dim == 0 &&
+         left.layout == right.layout && ToAll(call, left, flows);
 }
 
 // Samples along the first dimension, parameters that are shared by all.
@@ -282,7 +290,7 @@ void AddLayerRules(FlowTable& table) {
   AddRule(table, Matmul, "matmul mm bmm mv");
   AddRule(table, AddProduct, "addmm baddbmm addmv");
   AddRule(table, Linear, "linear");
-  AddRule(table, Bilinear, "bilinear");
+  AddRule(table, Trilinear, "_trilinear");
   AddRule(table, Convolution, "convolution _convolution");
   AddRule(table, BatchNorm, "batch_norm _batch_norm_impl_index");
   AddRule(table, FirstDimension,

@@ -472,7 +472,8 @@ FlowRule FindFlowRule(absl::string_view name) {
 bool IsComposite(absl::string_view name) {
   if (name == "chunk") return true;  // TorchScript's own, of aten::split.
   static const auto& names = *new std::set<absl::string_view>(absl::StrSplit(
-      "conv1d conv2d conv3d conv_transpose1d conv_transpose2d "
+      "bilinear _convolution_mode conv1d conv2d conv3d conv_transpose1d "
+      "conv_transpose2d "
       "conv_transpose3d einsum lstm gru rnn_tanh rnn_relu lstm_cell "
       "gru_cell rnn_tanh_cell rnn_relu_cell movedim moveaxis numpy_T mH "
       "tile hstack vstack dstack column_stack meshgrid cosine_similarity "

@@ -226,6 +226,19 @@ TEST(SecondDerivativeCheckTest, ASymmetricHessianThatIsWrongIsRefused) {
                              HasSubstr("expected generalized_gauss_newton"))));
 }
 
+// The gradient that such a model has is not that of a function: a Hessian with
+// constants in place of what is detached is what it asks for.
+TEST(SecondDerivativeCheckTest, StoppedGradientsAreNoFault) {
+  const auto detached = [](const Parameters& p, const at::Tensor& x) {
+    const at::Tensor weight = p[0].add(p[0].detach().mul(0.5));
+    return at::linear(at::tanh(at::linear(x, weight, p[1])), p[2]);
+  };
+  const auto provider =
+      Provider(CopyableModel::Make(Mlp(at::kDouble), detached));
+  INFLUENCE_EXPECT_OK(
+      CheckHessian(*provider, All(*provider), Features(at::kDouble)));
+}
+
 TEST(SecondDerivativeCheckTest, NobodySeesTheParametersMove) {
   const auto provider =
       Provider(CopyableModel::Make(Mlp(at::kDouble), WrittenOutMlp));
