@@ -436,7 +436,7 @@ absl::StatusOr<std::string> FolderWriter::NotePath(absl::string_view name) {
 absl::Status FolderWriter::WriteNote(absl::string_view name,
                                      absl::string_view bytes, bool replace) {
   if (finished()) return NotePath(name).status();
-  const absl::Status status = [&]() -> absl::Status {
+  absl::Status status = [&]() -> absl::Status {
     INFLUENCE_ASSIGN_OR_RETURN(const std::string path, NotePath(name));
     return WriteFileAtomically(path, bytes, replace);
   }();

@@ -98,6 +98,7 @@ absl::StatusOr<std::vector<at::Tensor>> DataSet::SpreadInputs(
   }
   return CatchTorch(path_, [&]() -> absl::StatusOr<std::vector<at::Tensor>> {
     std::vector<at::Tensor> inputs;
+    inputs.reserve(by_input.size());
     for (const std::vector<at::Tensor>& samples : by_input) {
       inputs.push_back(at::cat(samples));
     }

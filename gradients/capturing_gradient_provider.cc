@@ -424,6 +424,7 @@ absl::StatusOr<std::vector<Terms>> CapturingGradientProvider::TermsOneByOne(
     }
   }
   std::vector<Terms> joined;
+  joined.reserve(by_parameter.size());
   for (const std::vector<Terms>& samples : by_parameter) {
     joined.push_back(JoinSamples(samples));
   }

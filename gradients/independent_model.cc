@@ -44,8 +44,10 @@ absl::StatusOr<at::Tensor> ForwardOneByOne(const Model& model,
                                            const std::vector<at::Tensor>& x,
                                            int64_t num_samples) {
   std::vector<at::Tensor> outputs;
+  outputs.reserve(num_samples);
   for (int64_t n = 0; n < num_samples; ++n) {
     std::vector<at::Tensor> alone;
+    alone.reserve(x.size());
     for (const at::Tensor& input : x) alone.push_back(input.narrow(0, n, 1));
     INFLUENCE_ASSIGN_OR_RETURN(at::Tensor output,
                                ForwardObserved(model, alone, nullptr));

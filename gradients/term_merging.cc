@@ -173,8 +173,10 @@ std::shared_ptr<const GradientTerm> Join(const Terms& members) {
 
 Terms MergeTerms(const Terms& terms) {
   if (terms.size() < 2) return terms;
+  const std::vector<Terms> groups = Groups(terms);
   Terms merged;
-  for (const Terms& group : Groups(terms)) merged.push_back(Merge(group));
+  merged.reserve(groups.size());
+  for (const Terms& group : groups) merged.push_back(Merge(group));
   return merged;
 }
 
@@ -190,6 +192,7 @@ Terms JoinSamples(const std::vector<Terms>& samples) {
     }
   }
   Terms terms;
+  terms.reserve(joined.size());
   for (const Terms& members : joined) terms.push_back(Join(members));
   return terms;
 }

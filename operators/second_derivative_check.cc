@@ -242,8 +242,9 @@ class Subject {
   Vectors ScaledRandom(uint64_t seed) const {
     Vectors vectors = Random(seed);
     double all = 0;
-    for (const at::Tensor& tensor : tensors_)
+    for (const at::Tensor& tensor : tensors_) {
       all += SquaredNorm(tensor.detach());
+    }
     const double mean = std::sqrt(all / static_cast<double>(size_));
     for (size_t p = 0; p < tensors_.size(); ++p) {
       const double own = std::sqrt(SquaredNorm(tensors_[p].detach()) /
@@ -482,14 +483,13 @@ bool IsRefusal(const absl::Status& status) {
 absl::Status CheckSubject(const Kind& kind, const Subject& subject,
                           bool may_move) {
   std::string wrong;
-  const absl::Status run =
-      CatchTorch("second derivative", [&]() -> absl::Status {
-        INFLUENCE_ASSIGN_OR_RETURN(wrong, subject.Asymmetry());
-        if (wrong.empty() && may_move && kind.has_differences) {
-          INFLUENCE_ASSIGN_OR_RETURN(wrong, subject.Differences());
-        }
-        return absl::OkStatus();
-      });
+  absl::Status run = CatchTorch("second derivative", [&]() -> absl::Status {
+    INFLUENCE_ASSIGN_OR_RETURN(wrong, subject.Asymmetry());
+    if (wrong.empty() && may_move && kind.has_differences) {
+      INFLUENCE_ASSIGN_OR_RETURN(wrong, subject.Differences());
+    }
+    return absl::OkStatus();
+  });
   if (run.ok()) {
     return wrong.empty() ? absl::OkStatus()
                          : Refusal(kind, wrong, kind.way_out);
@@ -533,7 +533,7 @@ absl::Status Check(const Kind& kind, const GradientProvider& provider,
                                                   provider.function());
     if (copied.ok()) {
       const Batch converted = InDouble(some);
-      const absl::Status status =
+      absl::Status status =
           CheckSubject(kind, Subject(kind, **copied, parameters, converted),
                        /*may_move=*/true);
       if (status.ok() || IsRefusal(status)) return status;
