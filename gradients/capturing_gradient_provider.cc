@@ -294,6 +294,11 @@ CapturingGradientProvider::Create(std::shared_ptr<const Model> model,
                                                    ", expected a value >= 1"));
   }
   INFLUENCE_RETURN_IF_ERROR(ValidateBatch(probe));
+  // Another provider's model() is wrapped already, and observers do not nest.
+  if (const auto* independent =
+          dynamic_cast<const IndependentModel*>(model.get())) {
+    model = std::shared_ptr<const Model>(independent->model());
+  }
   // Refuses modules that couple samples before anything is run: BatchNorm in
   // training mode would change its buffers.
   INFLUENCE_ASSIGN_OR_RETURN(
@@ -433,6 +438,7 @@ absl::StatusOr<std::vector<Terms>> CapturingGradientProvider::TermsOneByOne(
 
 absl::StatusOr<std::vector<Terms>> CapturingGradientProvider::TermsOfSeveral(
     const Batch& batch, const std::vector<Service>& services) const {
+  if (plan_->one_by_one()) return TermsOneByOne(batch, services);
   const auto num_tensors = static_cast<int64_t>(services.size());
   // Parameters that go one by one; the others have their terms already.
   std::vector<Service> rest(services.size(), Service::kNone);
@@ -445,7 +451,6 @@ absl::StatusOr<std::vector<Terms>> CapturingGradientProvider::TermsOfSeveral(
     }
     any_together = any_together || together[i] == Service::kFactors;
   }
-  if (plan_->one_by_one()) return TermsOneByOne(batch, services);
   std::vector<Terms> terms(services.size());
   if (any_together) {
     INFLUENCE_ASSIGN_OR_RETURN(

@@ -448,6 +448,27 @@ def forward(self, x):
               StatusIs(kInvalid, HasSubstr("slope")));
 }
 
+// --- Providers made of each other.
+
+TEST_F(SampleTrapsTest, AProvidersModelMakesAnotherProvider) {
+  const ScriptSource source = Source({{"a", Normal({3, 4})}}, R"(
+def forward(self, x):
+    return torch.linear(x, self.a)
+)");
+  const Batch data = Classes({Normal({8, 4})});
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const Provider first,
+                                 Observe(source, data, CrossEntropyLoss()));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(
+      const Provider second,
+      CapturingGradientProvider::Create(first->shared_model(),
+                                        CrossEntropyLoss(), data));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor expected,
+                                 first->FlatGrads(data));
+  INFLUENCE_ASSERT_OK_AND_ASSIGN(const at::Tensor found,
+                                 second->FlatGrads(data));
+  EXPECT_TRUE(found.equal(expected));
+}
+
 // --- Many uses of one parameter.
 
 TEST_F(SampleTrapsTest, ARecurrenceIsOneTermOfAllItsSteps) {
